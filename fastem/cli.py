@@ -1,0 +1,132 @@
+"""The command line: ``fastem``, or ``python -m fastem`` where it is not installed."""
+
+import importlib.util
+import itertools
+import sys
+import time
+from pathlib import Path
+
+import click
+
+import fastem
+
+DEMO_EXTRA = ("matplotlib", "PIL", "rich")
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+DTYPES = ("float64", "float32")
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+
+class _Commands(click.Group):
+    """A group of commands that Ctrl-C ends with one line instead of a traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands)
+@click.version_option(fastem.__version__, prog_name="fastem")
+def main():
+    """Expectation-maximization with Numba kernels."""
+
+
+def _writable_file(ctx, param, path):
+    """Refuse a path that cannot be written now, not after minutes of work."""
+    try:
+        existed = path.exists()
+        path.open("ab").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise click.BadParameter(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+@main.command()
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    callback=_writable_file,
+    default="fastem-demo.png",
+    show_default=True,
+    help="PNG file to draw the segmentation into.",
+)
+@click.option(
+    "--components",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Components of the mixture, hence segments of the picture.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the start that both fits share.",
+)
+@click.option(
+    "--downscale",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Take every n-th pixel of every n-th line only.",
+)
+@click.option(
+    "--peer/--no-peer",
+    default=True,
+    show_default=True,
+    help="Run the same fit with scikit-learn too.",
+)
+def demo(output, components, seed, downscale, peer):
+    """Segment a photograph with a mixture of full-covariance Gaussians."""
+    missing = [name for name in DEMO_EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"the demo needs {', '.join(missing)}; "
+            'install what it needs with: pip install "fastem[demo]"'
+        )
+    from fastem.demo import segment_photograph
+
+    segment_photograph(output, components, seed, downscale, with_peer=peer)
+
+
+@main.command()
+@click.option(
+    "--covariance-type",
+    "covariance_types",
+    type=click.Choice(COVARIANCE_TYPES),
+    multiple=True,
+    default=COVARIANCE_TYPES,
+    help="Compile for this covariance type only; may be repeated.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    type=click.Choice(DTYPES),
+    multiple=True,
+    default=DTYPES,
+    help="Compile for this floating-point type only; may be repeated.",
+)
+def warmup(covariance_types, dtypes):
+    """Compile the kernels now, so that no first fit has to wait for them."""
+    for covariance_type, dtype in _progress(
+        list(itertools.product(covariance_types, dtypes))
+    ):
+        started = time.perf_counter()
+        fastem.warmup(covariance_types=(covariance_type,), dtypes=(dtype,))
+        seconds = time.perf_counter() - started
+        # Unlike click.echo, print stays clear of the progress bar below it.
+        print(f"{covariance_type:<9}  {dtype}  {seconds:6.2f} s")
+
+
+def _progress(items):
+    """Iterate under a progress bar where there is a terminal and rich to draw it."""
+    if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
+        return items
+    from rich.progress import track
+
+    return track(items, description="compiling", transient=True)

@@ -1,0 +1,142 @@
+"""How fastem compiles: the only place that names Numba flags and the cache policy.
+
+Kernels are built by factories (``make_e_step`` and its like) that close over the tile
+functions of a family and over :data:`SOURCE_DIGEST`. Numba keys its disk cache on the
+values a function closes over, so an edit of any kernel source compiles anew, and an
+unchanged source is loaded from the cache by the next process.
+"""
+
+import functools
+import hashlib
+import os
+import threading
+import warnings
+from pathlib import Path
+
+from numba import config, njit, types
+from numba.extending import register_jitable
+
+from fastem.exceptions import CacheWarning
+
+# Reassociation lets LLVM vectorise sums. Never nnan or ninf: EM works with -inf, and a
+# NaN must reach the check that reports it.
+REASSOCIATE = {"contract", "reassoc", "nsz", "arcp"}
+# Error-free transformations such as (x + magic) - magic must not be reassociated.
+ROUNDING_EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
+
+_SOURCE_ROOMS = ("kernels", "families", "models")
+
+tile_function = register_jitable(
+    fastmath=REASSOCIATE, error_model="numpy", forceinline=True, _nrt=False
+)
+"""Decorator of the functions that kernels are made of; plain Python without the JIT."""
+
+allocating_function = register_jitable(error_model="numpy")
+"""Decorator of the functions that allocate a part's working memory."""
+
+JIT_DISABLED = bool(config.DISABLE_JIT)
+
+# Numba's portable threading layer aborts the process when two threads enter a parallel
+# kernel at once; every kernel uses all cores anyway, so callers take turns.
+_one_kernel_at_a_time = threading.Lock()
+
+
+def _renew_lock():
+    global _one_kernel_at_a_time
+    _one_kernel_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@functools.cache
+def source_digest():
+    """Return a digest of every source file that kernels are compiled from."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(p for room in _SOURCE_ROOMS for p in package.glob(f"{room}/*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return digest.hexdigest()
+
+
+class _MachineCode(types.WrapperAddressProtocol):
+    """A compiled function as an address, which compiled code can be handed to call."""
+
+    def __init__(self, dispatcher, signature):
+        self._signature = signature
+        self._compiled = dispatcher.get_compile_result(signature)
+        name = self._compiled.fndesc.llvm_cfunc_wrapper_name
+        self._address = self._compiled.library.get_pointer_to_function(name)
+
+    def __wrapper_address__(self):
+        return self._address
+
+    def signature(self):
+        return self._signature
+
+
+def part_kernel(*arguments):
+    """Compile ``run_part(*arguments, part)``, serial and without the GIL.
+
+    The one explicit signature takes arrays of any layout, writable or not, so that a
+    memory map or a Fortran-ordered array does not compile a twin.
+    """
+    signature = types.void(*arguments, types.int64)
+
+    def decorate(run_part):
+        if JIT_DISABLED:
+            return run_part
+        return _MachineCode(_compile(run_part, signature), signature)
+
+    return decorate
+
+
+def parallel_kernel(*arguments):
+    """Compile ``run(run_part, n_parts, *arguments)``, a prange over a part kernel.
+
+    Numba optimises a parallel loop's body three times over; calling the part through
+    its address keeps the body out of that and halves the time to compile.
+    """
+    signature = types.void(
+        types.FunctionType(types.void(*arguments, types.int64)),
+        types.int64,
+        *arguments,
+    )
+
+    def decorate(run):
+        if JIT_DISABLED:
+            return run
+        kernel = _compile(run, signature, parallel=True)
+
+        @functools.wraps(run)
+        def take_turn(*arguments):
+            with _one_kernel_at_a_time:
+                return kernel(*arguments)
+
+        return take_turn
+
+    return decorate
+
+
+def _compile(function, signature, **options):
+    options |= {"nogil": True, "error_model": "numpy", "fastmath": REASSOCIATE}
+    try:
+        return njit([signature], cache=True, **options)(function)
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, RuntimeError) and "locator" not in str(error):
+            raise
+        _warn_without_cache()
+        return njit([signature], **options)(function)
+
+
+@functools.cache
+def _warn_without_cache():
+    warnings.warn(
+        "no folder for compiled kernels is writable, so every process compiles anew; "
+        "set NUMBA_CACHE_DIR to a writable folder to keep them",
+        CacheWarning,
+        stacklevel=2,
+    )

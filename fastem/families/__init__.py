@@ -1,0 +1,1 @@
+"""Emission distributions: one file a family, of tile functions and maximisation."""

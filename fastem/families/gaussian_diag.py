@@ -1,0 +1,195 @@
+"""Gaussians with a variance for each feature, or one variance for all features.
+
+The spherical family is the diagonal one with equal variances: the same kernels, another
+maximisation.
+"""
+
+import numpy as np
+
+from fastem.compile import tile_function
+from fastem.families.family import Family
+from fastem.families.gaussian import (
+    LOG_2_PI,
+    GaussianParams,
+    GaussianSlots,
+    GaussianStatistics,
+    add_slots,
+    allocate,
+    drift,
+    load,
+    make_tile_params,
+    moved_means,
+    pad_features,
+    pooled_variance,
+    tile_frame,
+    variance_floor,
+)
+from fastem.kernels.sparse import accumulate_components, flush_components
+from fastem.kernels.tiles import (
+    LANES,
+    STRIDE,
+    lane_square_sum,
+    padded,
+    subtract_diagonal_norm,
+)
+
+
+@tile_function
+def log_density(tile_params, scratch, out):
+    """Set the joint log density of each component and lane, less ``log_offset``."""
+    n_components, n_features = tile_params.centers.shape
+    for k in range(n_components):
+        p = out[k * STRIDE : k * STRIDE + LANES]
+        log_norm = tile_params.log_norm[k]
+        for b in range(LANES):
+            p[b] = log_norm
+        subtract_diagonal_norm(
+            tile_params.whitening[k], tile_params.shift[k], n_features, scratch.tile, p
+        )
+
+
+@tile_function
+def _add_second(rows, n_lanes, total):
+    for i in range(rows.shape[0]):
+        total[i] += lane_square_sum(rows[i], n_lanes)
+
+
+@tile_function
+def accumulate(tile_params, scratch, responsibilities, slots, slot):
+    """Add the tile's first and second moments about each component's centre."""
+    accumulate_components(
+        _add_second,
+        tile_params.centers,
+        scratch.tile,
+        responsibilities,
+        scratch,
+        slots,
+        slot,
+    )
+
+
+@tile_function
+def flush(tile_params, scratch, slots, slot):
+    """Add the lanes that wait in the pending blocks."""
+    flush_components(_add_second, scratch, slots, slot)
+
+
+def tile_params(params, log_weights, dtype):
+    """Return the parameters in tile coordinates, of either family."""
+    n_features = params.means.shape[1]
+    frame = tile_frame(params.means, _by_feature(params.covariances), dtype)
+    centers = frame.to_tile(params.means)
+    root_precisions = _by_feature(params.precisions_cholesky)
+    whitening = np.sqrt(0.5) * root_precisions * frame.scale
+    log_determinant = np.log(np.broadcast_to(root_precisions, centers.shape)).sum(axis=1)
+    log_norm = log_weights + log_determinant - n_features / 2 * LOG_2_PI
+    size = padded(n_features)
+    return frame, make_tile_params(
+        frame,
+        log_norm,
+        pad_features(whitening, size),
+        pad_features(-whitening * centers, size),
+        pad_features(centers, size),
+        dtype,
+    )
+
+
+def _by_feature(values):
+    """Return (K, D) or (K,) values so that they broadcast against (K, D)."""
+    return values if values.ndim == 2 else values[:, None]
+
+
+def example():
+    """Return parameters of the smallest model, for their types."""
+    return GaussianParams(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+
+
+def slots(params, n_slots):
+    """Return zeroed sums for each of ``n_slots`` parts."""
+    n_components, n_features = params.means.shape
+    shape = (n_slots, n_components, padded(n_features))
+    return GaussianSlots(
+        np.zeros(n_slots),
+        np.zeros(n_slots),
+        np.zeros((n_slots, n_components)),
+        np.zeros(shape),
+        np.zeros(shape),
+    )
+
+
+def statistics(params, frame, tile_params, slots):
+    """Add the slots and return the sums in data units about the means."""
+    n_features = params.means.shape[1]
+    total = add_slots(slots)
+    weight = total.weight[:, None]
+    first = total.first[:, :n_features] * frame.scale
+    second = total.second[:, :n_features] * frame.scale**2
+    delta = drift(params, tile_params, frame, n_features)
+    second += 2 * first * delta + weight * delta**2
+    first += weight * delta
+    return GaussianStatistics(
+        float(total.log_likelihood),
+        float(total.total_weight),
+        total.weight,
+        first,
+        second,
+    )
+
+
+def _variances(statistics, params):
+    """Return new means, raw variances by feature, weights in use, empty components."""
+    means, shift, weight, empty = moved_means(statistics, params)
+    return means, statistics.second / weight[:, None] - shift**2, empty
+
+
+def maximize_diag(statistics, params, regularization):
+    """Return the parameters of largest likelihood and which components were repaired."""
+    means, variances, empty = _variances(statistics, params)
+    spread = pooled_variance(statistics.weight, means, variances)
+    variances += regularization.reg_covar
+    floor = variance_floor(means, spread, regularization.eps)
+    repaired = empty | (variances < floor).any(axis=1)
+    variances = np.where(
+        empty[:, None], params.covariances, np.maximum(variances, floor)
+    )
+    return GaussianParams(means, variances, 1 / np.sqrt(variances)), repaired
+
+
+def maximize_spherical(statistics, params, regularization):
+    """Return the parameters of largest likelihood and which components were repaired."""
+    means, by_feature, empty = _variances(statistics, params)
+    spread = pooled_variance(statistics.weight, means, by_feature)
+    variances = by_feature.mean(axis=1) + regularization.reg_covar
+    floor = variance_floor(means, spread, regularization.eps).mean(axis=1)
+    repaired = empty | (variances < floor)
+    variances = np.where(empty, params.covariances, np.maximum(variances, floor))
+    return GaussianParams(means, variances, 1 / np.sqrt(variances)), repaired
+
+
+DIAG = Family(
+    "diag",
+    allocate,
+    load,
+    log_density,
+    accumulate,
+    flush,
+    example,
+    tile_params,
+    slots,
+    statistics,
+    maximize_diag,
+)
+
+SPHERICAL = Family(
+    "spherical",
+    allocate,
+    load,
+    log_density,
+    accumulate,
+    flush,
+    example,
+    tile_params,
+    slots,
+    statistics,
+    maximize_spherical,
+)

@@ -1,0 +1,180 @@
+"""Gaussian with a covariance matrix of its own for each component.
+
+C. M. Bishop, *Pattern Recognition and Machine Learning*, eqs. 9.23 to 9.28.
+"""
+
+import numpy as np
+
+from fastem.compile import tile_function
+from fastem.families.family import Family
+from fastem.families.gaussian import (
+    LOG_2_PI,
+    GaussianParams,
+    GaussianSlots,
+    GaussianStatistics,
+    add_slots,
+    allocate,
+    drift,
+    load,
+    make_tile_params,
+    moved_means,
+    pad_features,
+    pooled_variance,
+    tile_frame,
+    variance_floor,
+)
+from fastem.families.repair import decompose_covariances
+from fastem.kernels.sparse import accumulate_components, flush_components
+from fastem.kernels.tiles import (
+    LANES,
+    STRIDE,
+    add_lower_outer,
+    padded,
+    subtract_lower_norm,
+)
+
+
+@tile_function
+def log_density(tile_params, scratch, out):
+    """Set the joint log density of each component and lane, less ``log_offset``."""
+    n_components, n_features = tile_params.centers.shape
+    for k in range(n_components):
+        p = out[k * STRIDE : k * STRIDE + LANES]
+        log_norm = tile_params.log_norm[k]
+        for b in range(LANES):
+            p[b] = log_norm
+        subtract_lower_norm(
+            tile_params.whitening[k],
+            tile_params.shift[k],
+            n_features,
+            scratch.tile,
+            scratch.work,
+            p,
+        )
+
+
+@tile_function
+def _add_second(rows, n_lanes, total):
+    add_lower_outer(rows, rows, rows.shape[0], n_lanes, total)
+
+
+@tile_function
+def accumulate(tile_params, scratch, responsibilities, slots, slot):
+    """Add the tile's first and second moments about each component's centre."""
+    accumulate_components(
+        _add_second,
+        tile_params.centers,
+        scratch.tile,
+        responsibilities,
+        scratch,
+        slots,
+        slot,
+    )
+
+
+@tile_function
+def flush(tile_params, scratch, slots, slot):
+    """Add the lanes that wait in the pending blocks."""
+    flush_components(_add_second, scratch, slots, slot)
+
+
+def tile_params(params, log_weights, dtype):
+    """Return the parameters in tile coordinates."""
+    n_features = params.means.shape[1]
+    variances = np.diagonal(params.covariances, axis1=1, axis2=2)
+    frame = tile_frame(params.means, variances, dtype)
+    centers = frame.to_tile(params.means)
+    whitening = (
+        np.sqrt(0.5)
+        * np.swapaxes(params.precisions_cholesky, 1, 2)
+        * frame.scale
+    )
+    diagonal = np.diagonal(params.precisions_cholesky, axis1=1, axis2=2)
+    log_norm = log_weights + np.log(diagonal).sum(axis=1) - n_features / 2 * LOG_2_PI
+    shift = -np.einsum("kji,ki->kj", whitening, centers)
+    size = padded(n_features)
+    whitening = np.pad(whitening, [(0, 0)] + [(0, size - n_features)] * 2)
+    return frame, make_tile_params(
+        frame,
+        log_norm,
+        whitening,
+        pad_features(shift, size),
+        pad_features(centers, size),
+        dtype,
+    )
+
+
+def example():
+    """Return parameters of the smallest model, for their types."""
+    one = np.ones((1, 1, 1))
+    return GaussianParams(np.zeros((1, 1)), one, one)
+
+
+def slots(params, n_slots):
+    """Return zeroed sums for each of ``n_slots`` parts."""
+    n_components, n_features = params.means.shape
+    size = padded(n_features)
+    return GaussianSlots(
+        np.zeros(n_slots),
+        np.zeros(n_slots),
+        np.zeros((n_slots, n_components)),
+        np.zeros((n_slots, n_components, size)),
+        np.zeros((n_slots, n_components, size * (size + 1) // 2)),
+    )
+
+
+def statistics(params, frame, tile_params, slots):
+    """Add the slots and return the sums in data units about the means."""
+    n_components, n_features = params.means.shape
+    total = add_slots(slots)
+    packed = total.second[:, : n_features * (n_features + 1) // 2]
+    second = np.zeros((n_components, n_features, n_features))
+    rows, columns = np.tril_indices(n_features)
+    second[:, rows, columns] = packed
+    second[:, columns, rows] = packed
+    second *= np.multiply.outer(frame.scale, frame.scale)
+    first = total.first[:, :n_features] * frame.scale
+    delta = drift(params, tile_params, frame, n_features)
+    cross = first[:, :, None] * delta[:, None, :]
+    weight = total.weight
+    second += cross + np.swapaxes(cross, 1, 2)
+    second += weight[:, None, None] * delta[:, :, None] * delta[:, None, :]
+    first += weight[:, None] * delta
+    return GaussianStatistics(
+        float(total.log_likelihood), float(total.total_weight), weight, first, second
+    )
+
+
+def maximize(statistics, params, regularization):
+    """Return the parameters of largest likelihood and which components were repaired.
+
+    PRML eqs. 9.24 and 9.25, with ``reg_covar`` added to the diagonals.
+    """
+    means, shift, weight, empty = moved_means(statistics, params)
+    covariances = statistics.second / weight[:, None, None]
+    covariances -= shift[:, :, None] * shift[:, None, :]
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    spread = pooled_variance(statistics.weight, means, variances)
+    n_features = means.shape[1]
+    covariances[:, range(n_features), range(n_features)] += regularization.reg_covar
+    floor = variance_floor(means, spread, regularization.eps)
+    covariances[empty] = params.covariances[empty]
+    covariances, precisions_cholesky, collapsed = decompose_covariances(
+        covariances, floor, regularization.eps
+    )
+    return GaussianParams(means, covariances, precisions_cholesky), empty | collapsed
+
+
+FULL = Family(
+    "full",
+    allocate,
+    load,
+    log_density,
+    accumulate,
+    flush,
+    example,
+    tile_params,
+    slots,
+    statistics,
+    maximize,
+)

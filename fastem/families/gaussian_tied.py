@@ -1,0 +1,276 @@
+"""Gaussians that share one covariance matrix.
+
+With m = sum_k r_k c_k, the mean of the centres under a row's responsibilities,
+
+    sum_k r_k (x - c_k)(x - c_k)^T
+        = (x - m)(x - m)^T + sum_{k<l} r_k r_l (c_k - c_l)(c_k - c_l)^T,
+
+so the pooled scatter costs one rank update a row instead of K, and the products
+r_k r_l summed over rows. Both terms are sums of squares: nothing cancels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.compile import allocating_function, tile_function
+from fastem.families.family import Family
+from fastem.families.gaussian import (
+    LOG_2_PI,
+    GaussianParams,
+    GaussianStatistics,
+    add_slots,
+    load,
+    make_tile_params,
+    moved_means,
+    pad_features,
+    pooled_variance,
+    tile_frame,
+    variance_floor,
+)
+from fastem.families.repair import decompose_covariances
+from fastem.kernels.tiles import (
+    LANES,
+    STRIDE,
+    add_lower_outer,
+    add_outer,
+    lane_sum,
+    multiply,
+    padded,
+    subtract_distance,
+)
+
+
+class TiedScratch(NamedTuple):
+    """Working memory of one part of the rows."""
+
+    tile: np.ndarray
+    whitened: np.ndarray
+    blend: np.ndarray  # the mean m of each lane
+    row_weight: np.ndarray
+
+
+class TiedSlots(NamedTuple):
+    """Sums over the rows of each part, in tile coordinates."""
+
+    log_likelihood: np.ndarray  # (P,)
+    total_weight: np.ndarray  # (P,)
+    weight: np.ndarray  # (P, K)
+    first: np.ndarray  # (P, K * D): sum of r x, about the origin
+    second: np.ndarray  # (P, D * (D + 1) / 2): sum of (x - m)(x - m)^T
+    together: np.ndarray  # (P, K * (K + 1) / 2): sum of r_k r_l
+
+
+class TiedTileParams(NamedTuple):
+    """As GaussianTileParams, sizes padded to multiples of four."""
+
+    origin: np.ndarray
+    inverse_scale: np.ndarray
+    log_offset: np.ndarray
+    log_norm: np.ndarray  # (K,)
+    whitening: np.ndarray  # (D, D)
+    centers: np.ndarray  # (K, D), whitened
+    columns: np.ndarray  # (D, K), the centres themselves as columns
+    zeros: np.ndarray  # (D,)
+
+
+@allocating_function
+def allocate(tile_params):
+    """Return the working memory of one part."""
+    size = tile_params.zeros.size * STRIDE
+    dtype = tile_params.zeros.dtype
+    return TiedScratch(
+        np.zeros(size, dtype),
+        np.empty(size, dtype),
+        np.empty(size, dtype),
+        np.empty(LANES, dtype),
+    )
+
+
+@tile_function
+def log_density(tile_params, scratch, out):
+    """Set the joint log density of each component and lane, less ``log_offset``."""
+    size = tile_params.zeros.size
+    multiply(
+        tile_params.whitening,
+        tile_params.zeros,
+        size,
+        size,
+        scratch.tile,
+        scratch.whitened,
+    )
+    for k in range(tile_params.log_norm.size):
+        p = out[k * STRIDE : k * STRIDE + LANES]
+        log_norm = tile_params.log_norm[k]
+        for b in range(LANES):
+            p[b] = log_norm
+        subtract_distance(tile_params.centers[k], size, scratch.whitened, p)
+
+
+@tile_function
+def accumulate(tile_params, scratch, responsibilities, slots, slot):
+    """Add the tile's moments; the responsibilities are used up."""
+    n_components = tile_params.log_norm.size
+    size, padded_components = tile_params.columns.shape
+    row_weight = scratch.row_weight
+    for b in range(LANES):
+        row_weight[b] = 0
+    for k in range(n_components):
+        r = responsibilities[k * STRIDE : k * STRIDE + LANES]
+        slots.weight[slot, k] += lane_sum(r, LANES)
+        for b in range(LANES):
+            row_weight[b] += r[b]
+    lanes = responsibilities.reshape(padded_components, STRIDE)
+    tile = scratch.tile.reshape(size, STRIDE)
+    add_outer(lanes, padded_components, tile, size, LANES, slots.first[slot])
+
+    multiply(
+        tile_params.columns,
+        tile_params.zeros,
+        size,
+        padded_components,
+        responsibilities,
+        scratch.blend,
+    )
+    inverse_root = scratch.whitened[:LANES]
+    for b in range(LANES):
+        w = row_weight[b]
+        inverse_root[b] = 1 / np.sqrt(w) if w > 0 else w
+    deviations = scratch.blend.reshape(size, STRIDE)
+    for i in range(size):
+        for b in range(LANES):
+            deviations[i, b] = (
+                row_weight[b] * tile[i, b] - deviations[i, b]
+            ) * inverse_root[b]
+    add_lower_outer(deviations, deviations, size, LANES, slots.second[slot])
+
+    for k in range(n_components):
+        for b in range(LANES):
+            lanes[k, b] *= inverse_root[b]
+    add_lower_outer(lanes, lanes, padded_components, LANES, slots.together[slot])
+
+
+@tile_function
+def flush(tile_params, scratch, slots, slot):
+    """Nothing waits."""
+
+
+def tile_params(params, log_weights, dtype):
+    """Return the parameters in tile coordinates."""
+    n_components, n_features = params.means.shape
+    variances = np.diagonal(params.covariances)[None]
+    frame = tile_frame(params.means, variances, dtype)
+    centers = frame.to_tile(params.means)
+    whitening = np.sqrt(0.5) * params.precisions_cholesky.T * frame.scale
+    diagonal = np.diagonal(params.precisions_cholesky)
+    log_norm = log_weights + np.log(diagonal).sum() - n_features / 2 * LOG_2_PI
+    size = padded(n_features, 4)
+    square = np.zeros((size, size))
+    square[:n_features, :n_features] = whitening
+    columns = np.zeros((size, padded(n_components, 4)))
+    columns[:n_features, :n_components] = centers.T
+    base = make_tile_params(
+        frame,
+        log_norm,
+        square,
+        np.zeros(size),
+        pad_features(centers @ whitening.T, size),
+        dtype,
+    )
+    return frame, TiedTileParams(
+        base.origin,
+        base.inverse_scale,
+        base.log_offset,
+        base.log_norm,
+        base.whitening,
+        base.centers,
+        columns.astype(dtype),
+        base.shift,
+    )
+
+
+def example():
+    """Return parameters of the smallest model, for their types."""
+    return GaussianParams(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+
+
+def slots(params, n_slots):
+    """Return zeroed sums for each of ``n_slots`` parts."""
+    n_components, n_features = params.means.shape
+    size, components = padded(n_features, 4), padded(n_components, 4)
+    return TiedSlots(
+        np.zeros(n_slots),
+        np.zeros(n_slots),
+        np.zeros((n_slots, n_components)),
+        np.zeros((n_slots, components * size)),
+        np.zeros((n_slots, size * (size + 1) // 2)),
+        np.zeros((n_slots, components * (components + 1) // 2)),
+    )
+
+
+def statistics(params, frame, tile_params, slots):
+    """Add the slots and return the sums in data units about the means."""
+    n_components, n_features = params.means.shape
+    total = add_slots(slots)
+    weight = total.weight
+    size = tile_params.zeros.size
+    first = total.first.reshape(-1, size)[:n_components, :n_features] * frame.scale
+    first += weight[:, None] * (frame.origin - params.means)
+    second = _unpack(total.second, n_features) * np.outer(frame.scale, frame.scale)
+    together = _unpack(total.together, n_components)
+    centers = tile_params.columns[:n_features, :n_components].T.astype(np.float64)
+    centers = frame.from_tile(centers)
+    for k, center in enumerate(centers):
+        apart = centers[k + 1 :] - center
+        second += (apart * together[k, k + 1 :, None]).T @ apart
+    delta = centers - params.means
+    cross = (first - weight[:, None] * delta).T @ delta
+    second += cross + cross.T + (weight[:, None] * delta).T @ delta
+    return GaussianStatistics(
+        float(total.log_likelihood), float(total.total_weight), weight, first, second
+    )
+
+
+def _unpack(packed, size):
+    """Return the symmetric matrix of a packed lower triangle's leading block."""
+    matrix = np.zeros((size, size))
+    rows, columns = np.tril_indices(size)
+    matrix[rows, columns] = packed[: rows.size]
+    matrix[columns, rows] = packed[: rows.size]
+    return matrix
+
+
+def maximize(statistics, params, regularization):
+    """Return the parameters of largest likelihood and which components were repaired.
+
+    A repair of the shared covariance is one of every component.
+    """
+    means, shift, weight, empty = moved_means(statistics, params)
+    total = statistics.weight.sum()
+    between = (np.where(empty, 0.0, weight)[:, None] * shift).T @ shift
+    covariance = (statistics.second - between) / total
+    spread = pooled_variance(statistics.weight, means, np.diagonal(covariance)[None])
+    covariance[np.diag_indices_from(covariance)] += regularization.reg_covar
+    floor = variance_floor(means, spread, regularization.eps).max(axis=0)
+    covariances, precisions_cholesky, collapsed = decompose_covariances(
+        covariance[None], floor[None], regularization.eps
+    )
+    return (
+        GaussianParams(means, covariances[0], precisions_cholesky[0]),
+        empty | collapsed,
+    )
+
+
+TIED = Family(
+    "tied",
+    allocate,
+    load,
+    log_density,
+    accumulate,
+    flush,
+    example,
+    tile_params,
+    slots,
+    statistics,
+    maximize,
+)

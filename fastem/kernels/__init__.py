@@ -1,0 +1,1 @@
+"""Numba tile functions: they know arrays, no models, and never validate or raise."""

@@ -1,0 +1,101 @@
+"""Accumulation that works only where responsibilities are not negligible.
+
+The moments of a component need, of each row, ``sqrt(r) * (x - c)`` alone: products of
+two of these are the second moments, products with ``sqrt(r)`` the first. Where most
+lanes count, the whole tile goes at once; elsewhere the lanes that count are gathered
+per component, until ``PENDING`` of them fill a block worth a vectorised pass.
+"""
+
+import numpy as np
+
+from fastem.compile import tile_function
+from fastem.kernels.tiles import LANES, STRIDE, count_positive, lane_sum
+
+PENDING = 64
+PENDING_STRIDE = PENDING + 8
+# With fewer features gathering costs more than it saves.
+GATHER_MIN_FEATURES = 6
+GATHER_MAX_LANES = LANES // 2
+
+
+@tile_function
+def accumulate_components(
+    add_second, centers, tile, responsibilities, scratch, slots, slot
+):
+    """Add the weight and the first and second moments about each centre to a slot.
+
+    ``add_second(rows, n_lanes, total)`` adds the products that the family keeps.
+    """
+    n_components, n_features = centers.shape
+    for k in range(n_components):
+        r = responsibilities[k * STRIDE : k * STRIDE + LANES]
+        count = count_positive(r)
+        if count == 0:
+            continue
+        slots.weight[slot, k] += lane_sum(r, LANES)
+        first = slots.first[slot, k]
+        if n_features < GATHER_MIN_FEATURES or count > GATHER_MAX_LANES:
+            _center(tile, centers[k], r, scratch.roots, scratch.deviations, first)
+            add_second(scratch.deviations, LANES, slots.second[slot, k])
+            continue
+        lanes = scratch.lanes
+        count = 0
+        for b in range(LANES):
+            lanes[count] = b
+            count += r[b] > 0
+        for n in range(count):
+            scratch.roots[n] = np.sqrt(r[lanes[n]])
+        done = 0
+        while done < count:
+            held = scratch.held[k]
+            taken = min(count - done, PENDING - held)
+            _gather(
+                tile,
+                centers[k],
+                lanes[done : done + taken],
+                scratch.roots[done : done + taken],
+                scratch.pending[k, :, held:],
+                first,
+            )
+            done += taken
+            scratch.held[k] = held + taken
+            if held + taken == PENDING:
+                add_second(scratch.pending[k], PENDING, slots.second[slot, k])
+                scratch.held[k] = 0
+
+
+@tile_function
+def flush_components(add_second, scratch, slots, slot):
+    """Add the lanes that still wait in the pending blocks."""
+    for k in range(scratch.held.size):
+        if scratch.held[k] > 0:
+            add_second(scratch.pending[k], scratch.held[k], slots.second[slot, k])
+            scratch.held[k] = 0
+
+
+@tile_function
+def _center(tile, center, r, roots, deviations, first):
+    for b in range(LANES):
+        roots[b] = np.sqrt(r[b])
+    for i in range(center.size):
+        c = center[i]
+        x = tile[i * STRIDE : i * STRIDE + LANES]
+        total = r.dtype.type(0)
+        for b in range(LANES):
+            y = roots[b] * (x[b] - c)
+            deviations[i, b] = y
+            total += roots[b] * y
+        first[i] += total
+
+
+@tile_function
+def _gather(tile, center, lanes, roots, rows, first):
+    for i in range(center.size):
+        c = center[i]
+        x = tile[i * STRIDE : i * STRIDE + LANES]
+        total = roots.dtype.type(0)
+        for n in range(lanes.size):
+            y = roots[n] * (x[lanes[n]] - c)
+            rows[i, n] = y
+            total += roots[n] * y
+        first[i] += total

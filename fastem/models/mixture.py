@@ -1,0 +1,266 @@
+"""Mixtures: rows independent, each from one of K components.
+
+The E-step reads the data once, a tile at a time, and leaves nothing of size N x K. Rows
+are cut into parts whose number depends on the data's shape alone; each part owns a slot
+of the statistics and slots are added in order, so that the bits of a result do not
+depend on the number of threads.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange, types, typeof
+
+from fastem.compile import parallel_kernel, part_kernel, source_digest
+from fastem.families.gaussian_diag import DIAG, SPHERICAL
+from fastem.families.gaussian_full import FULL
+from fastem.families.gaussian_tied import TIED
+from fastem.kernels.responsibilities import (
+    best_components,
+    given_responsibilities,
+    hard_responsibilities,
+    soft_responsibilities,
+    weighted_sum,
+)
+from fastem.kernels.tiles import LANES, STRIDE, lane_sum, load_weights, part_tiles
+
+FAMILIES = {family.name: family for family in (FULL, TIED, DIAG, SPHERICAL)}
+
+SOFT, HARD, GIVEN = 0, 1, 2
+
+# 48 parts share evenly among 2, 3, 4, 6, 8, 12, 16, 24 or 48 threads.
+MAX_PARTS = 48
+MIN_SLOTS_BYTES = 16 << 20
+
+
+class MixtureParams(NamedTuple):
+    """Mixing proportions, (K,), and the components' parameters."""
+
+    weights: np.ndarray
+    components: Any
+
+
+def count_parts(X, params, family):
+    """Return into how many parts to cut the rows, a function of shapes alone."""
+    n_tiles = -(-X.shape[0] // LANES)
+    slot = sum(field.nbytes for field in family.slots(params.components, 1))
+    budget = max(MIN_SLOTS_BYTES, X.shape[0] * X.shape[1] * X.itemsize // 10)
+    return int(max(1, min(n_tiles, MAX_PARTS, budget // slot)))
+
+
+def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None):
+    """Return the statistics of a block of rows under the parameters.
+
+    Parameters
+    ----------
+    family : Family
+    params : MixtureParams
+    X : ndarray of shape (N, D), float32 or float64
+    sample_weight : ndarray of shape (N,), optional
+    assignment : {SOFT, HARD, GIVEN}
+        Posterior probabilities, all to the likeliest component, or as ``given``.
+    given : ndarray of shape (N, K), optional
+
+    Returns
+    -------
+    NamedTuple
+        The family's statistics; they add over blocks.
+    """
+    frame, tile_params = _tile_params(family, params, X.dtype)
+    slots = family.slots(params.components, count_parts(X, params, family))
+    kernel = make_e_step(family.name, X.dtype.name)
+    kernel(
+        len(slots.log_likelihood),
+        X,
+        _or_empty(sample_weight, X.dtype, 1),
+        _or_empty(given, X.dtype, 2),
+        np.int64(assignment),
+        tile_params,
+        slots,
+    )
+    return family.statistics(params.components, frame, tile_params, slots)
+
+
+def m_step(family, statistics, params, regularization):
+    """Return the parameters that the statistics make likeliest, and what was repaired."""
+    weights = statistics.weight / statistics.weight.sum()
+    components, repaired = family.maximize(
+        statistics, params.components, regularization
+    )
+    return MixtureParams(weights, components), repaired
+
+
+class Posterior(NamedTuple):
+    """Outputs for each row; arrays of size zero are not computed."""
+
+    log_likelihood: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+def posterior(family, params, X, *, log_likelihood=False, labels=False, proba=False):
+    """Return what is asked for of each row: log p(x), the likeliest k, all P(k | x)."""
+    n_rows = X.shape[0]
+    out = Posterior(
+        np.empty(n_rows if log_likelihood else 0, X.dtype),
+        np.empty(n_rows if labels else 0, np.int64),
+        np.empty((n_rows if proba else 0, len(params.weights)), X.dtype),
+    )
+    _, tile_params = _tile_params(family, params, X.dtype)
+    make_posterior(family.name, X.dtype.name)(X, tile_params, out)
+    return out
+
+
+def _tile_params(family, params, dtype):
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(params.weights)
+    return family.tile_params(params.components, log_weights, dtype)
+
+
+def _or_empty(array, dtype, ndim):
+    return np.empty((0,) * ndim, dtype) if array is None else array
+
+
+def _data_type(dtype, ndim):
+    """Numba's type of read-only arrays of any layout."""
+    return types.Array(getattr(types, dtype), ndim, "A", readonly=True)
+
+
+def _example(family, dtype):
+    """Arguments of the smallest model, whose types every model shares."""
+    params = family.example()
+    _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(dtype))
+    return tile_params, family.slots(params, 1)
+
+
+@functools.cache
+def make_e_step(family_name, dtype):
+    """Build the E-step kernel of a family for one floating-point type."""
+    family = FAMILIES[family_name]
+    allocate, load, log_density = family.allocate, family.load, family.log_density
+    accumulate, flush = family.accumulate, family.flush
+    digest = source_digest()
+    tile_params_type, slots_type = map(typeof, _example(family, dtype))
+
+    arguments = (
+        _data_type(dtype, 2),
+        _data_type(dtype, 1),
+        _data_type(dtype, 2),
+        types.int64,
+        tile_params_type,
+        slots_type,
+    )
+
+    @part_kernel(*arguments)
+    def accumulate_part(X, sample_weight, given, assignment, tile_params, slots, part):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        n_components = tile_params.log_norm.size
+        scratch = allocate(tile_params)
+        # Rows beyond the components stay zero, for families that work four at once.
+        p = np.zeros((n_components + 3) // 4 * 4 * STRIDE, X.dtype)
+        work = np.empty(3 * STRIDE, X.dtype)
+        tile_weight = np.empty(LANES, X.dtype)
+        log_likelihood = np.zeros(LANES, X.dtype)
+        first, last = part_tiles(X.shape[0], slots.log_likelihood.size, part)
+        for t in range(first, last):
+            start = t * LANES
+            stop = min(start + LANES, X.shape[0])
+            load(X, start, stop, tile_params, scratch)
+            load_weights(sample_weight, start, stop, tile_weight)
+            if assignment == GIVEN:
+                given_responsibilities(given, start, stop, tile_weight, p)
+            else:
+                log_density(tile_params, scratch, p)
+                if assignment == HARD:
+                    hard_responsibilities(
+                        p, n_components, tile_weight, log_likelihood, work
+                    )
+                else:
+                    soft_responsibilities(
+                        p, n_components, tile_weight, log_likelihood, work
+                    )
+            accumulate(tile_params, scratch, p, slots, part)
+            weight = lane_sum(tile_weight, LANES)
+            slots.total_weight[part] += weight
+            slots.log_likelihood[part] += (
+                weighted_sum(log_likelihood, tile_weight)
+                + weight * tile_params.log_offset[0]
+            )
+        flush(tile_params, scratch, slots, part)
+
+    @parallel_kernel(*arguments)
+    def run(
+        run_part,
+        n_parts,
+        X,
+        sample_weight,
+        given,
+        assignment,
+        tile_params,
+        slots,
+    ):
+        for part in prange(n_parts):
+            run_part(
+                X,
+                sample_weight,
+                given,
+                assignment,
+                tile_params,
+                slots,
+                np.int64(part),
+            )
+
+    return functools.partial(run, accumulate_part)
+
+
+@functools.cache
+def make_posterior(family_name, dtype):
+    """Build the kernel that scores and labels rows."""
+    family = FAMILIES[family_name]
+    allocate, load, log_density = family.allocate, family.load, family.log_density
+    digest = source_digest()
+    tile_params_type, _ = map(typeof, _example(family, dtype))
+    out_type = typeof(
+        Posterior(np.empty(0, dtype), np.empty(0, np.int64), np.empty((0, 1), dtype))
+    )
+
+    arguments = (_data_type(dtype, 2), tile_params_type, out_type)
+
+    @part_kernel(*arguments)
+    def evaluate_part(X, tile_params, out, part):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        n_components = tile_params.log_norm.size
+        scratch = allocate(tile_params)
+        p = np.empty(n_components * STRIDE, X.dtype)
+        work = np.empty(3 * STRIDE, X.dtype)
+        ones = np.ones(LANES, X.dtype)
+        lane_values = np.empty(LANES, X.dtype)
+        first, last = part_tiles(X.shape[0], MAX_PARTS, part)
+        for t in range(first, last):
+            start = t * LANES
+            stop = min(start + LANES, X.shape[0])
+            load(X, start, stop, tile_params, scratch)
+            log_density(tile_params, scratch, p)
+            if out.labels.size > 0:
+                best_components(p, n_components, lane_values, work)
+                for b in range(stop - start):
+                    out.labels[start + b] = np.int64(work[b])
+            if out.log_likelihood.size > 0 or out.probabilities.size > 0:
+                soft_responsibilities(p, n_components, ones, lane_values, work)
+            if out.log_likelihood.size > 0:
+                for b in range(stop - start):
+                    out.log_likelihood[start + b] = (
+                        lane_values[b] + tile_params.log_offset[0]
+                    )
+            if out.probabilities.size > 0:
+                for k in range(n_components):
+                    for b in range(stop - start):
+                        out.probabilities[start + b, k] = p[k * STRIDE + b]
+
+    @parallel_kernel(*arguments)
+    def run(run_part, n_parts, X, tile_params, out):
+        for part in prange(n_parts):
+            run_part(X, tile_params, out, np.int64(part))
+
+    return functools.partial(run, evaluate_part, MAX_PARTS)
