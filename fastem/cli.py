@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import click
+from numba.core.caching import FunctionCache
 
 import fastem
+from fastem.models.mixture import make_e_step
 
 DEMO_EXTRA = ("matplotlib", "PIL", "rich")
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -121,6 +123,15 @@ def warmup(covariance_types, dtypes):
         seconds = time.perf_counter() - started
         # Unlike click.echo, print stays clear of the progress bar below it.
         print(f"{covariance_type:<9}  {dtype}  {seconds:6.2f} s")
+    click.echo(f"kept in {_kernel_folder() or 'memory only, and lost now'}")
+
+
+def _kernel_folder():
+    """Return where Numba keeps a mixture's kernels, None if it can write nowhere."""
+    try:
+        return FunctionCache(make_e_step.__wrapped__).cache_path
+    except RuntimeError:
+        return None
 
 
 def _progress(items):

@@ -55,11 +55,21 @@ def source_digest():
     """Return a digest of every source file that kernels are compiled from."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for path in sorted(p for room in _SOURCE_ROOMS for p in package.glob(f"{room}/*.py")):
+    for path in sorted(
+        p for room in _SOURCE_ROOMS for p in package.glob(f"{room}/*.py")
+    ):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
+
+
+def data_type(dtype, ndim, layout="A"):
+    """Return Numba's type of read-only arrays, of any layout unless one is named.
+
+    A writable array, or one of a stricter layout, is taken without another compilation.
+    """
+    return types.Array(getattr(types, dtype), ndim, layout, readonly=True)
 
 
 class _MachineCode(types.WrapperAddressProtocol):
@@ -81,8 +91,7 @@ class _MachineCode(types.WrapperAddressProtocol):
 def part_kernel(*arguments):
     """Compile ``run_part(*arguments, part)``, serial and without the GIL.
 
-    The one explicit signature takes arrays of any layout, writable or not, so that a
-    memory map or a Fortran-ordered array does not compile a twin.
+    One explicit signature: see :func:`data_type` for what it takes without a twin.
     """
     signature = types.void(*arguments, types.int64)
 

@@ -1,4 +1,4 @@
-"""What a family is to the models: five tile functions and four ordinary ones."""
+"""What a family is to the models: tile functions and ordinary ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,15 +27,17 @@ class Family:
         tile's statistics to a slot.
     flush : callable
         ``flush(tile_params, scratch, slots, slot)``: add what ``accumulate`` held back.
+    from_variances : callable
+        ``from_variances(means, variances) -> params``: (K, D) means, (D,) variances.
     tile_params : callable
-        ``tile_params(params, dtype) -> NamedTuple`` of arrays.
+        ``tile_params(params, log_weights, dtype) -> (frame, NamedTuple of arrays)``.
     slots : callable
         ``slots(params, n_slots) -> NamedTuple`` of zeroed arrays, slots leading.
     statistics : callable
-        ``statistics(params, tile_params, slots) -> Statistics`` in data units, added
-        over slots in order.
+        ``statistics(params, frame, tile_params, slots) -> NamedTuple`` in data units,
+        added over slots in order.
     maximize : callable
-        ``maximize(statistics, params, settings) -> (params, n_repairs)``.
+        ``maximize(statistics, params, regularization) -> (params, repaired)``.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Family:
     log_density: Callable
     accumulate: Callable
     flush: Callable
-    example: Callable
+    from_variances: Callable
     tile_params: Callable
     slots: Callable
     statistics: Callable

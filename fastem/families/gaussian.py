@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem.compile import allocating_function, tile_function
 from fastem.kernels.sparse import PENDING_STRIDE
-from fastem.kernels.tiles import LANES, STRIDE, load_tile, padded
+from fastem.kernels.tiles import LANES, STRIDE, load_tile
 
 LOG_2_PI = np.log(2 * np.pi)
 # A component holding less of the total weight than this is empty.

@@ -28,37 +28,46 @@ from fastem.kernels.sparse import accumulate_components, flush_components
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
+    fill_rows,
     lane_square_sum,
     padded,
-    subtract_diagonal_norm,
+    subtract_scaled_norms,
 )
 
 
 @tile_function
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
-    n_components, n_features = tile_params.centers.shape
-    for k in range(n_components):
-        p = out[k * STRIDE : k * STRIDE + LANES]
-        log_norm = tile_params.log_norm[k]
-        for b in range(LANES):
-            p[b] = log_norm
-        subtract_diagonal_norm(
-            tile_params.whitening[k], tile_params.shift[k], n_features, scratch.tile, p
-        )
+    fill_rows(tile_params.log_norm, out)
+    subtract_scaled_norms(tile_params.whitening, tile_params.shift, scratch.tile, out)
 
 
 @tile_function
-def _add_second(rows, n_lanes, total):
+def _add_tile(tile, center, r, scratch, first, second):
+    for i in range(center.size):
+        c = center[i]
+        x = tile[i * STRIDE : i * STRIDE + LANES]
+        sum_first = sum_second = r.dtype.type(0)
+        for b in range(LANES):
+            y = x[b] - c
+            sum_first += r[b] * y
+            sum_second += r[b] * y * y
+        first[i] += sum_first
+        second[i] += sum_second
+
+
+@tile_function
+def _add_rows(rows, n_lanes, second):
     for i in range(rows.shape[0]):
-        total[i] += lane_square_sum(rows[i], n_lanes)
+        second[i] += lane_square_sum(rows[i], n_lanes)
 
 
 @tile_function
 def accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's first and second moments about each component's centre."""
     accumulate_components(
-        _add_second,
+        _add_tile,
+        _add_rows,
         tile_params.centers,
         scratch.tile,
         responsibilities,
@@ -71,7 +80,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 @tile_function
 def flush(tile_params, scratch, slots, slot):
     """Add the lanes that wait in the pending blocks."""
-    flush_components(_add_second, scratch, slots, slot)
+    flush_components(_add_rows, scratch, slots, slot)
 
 
 def tile_params(params, log_weights, dtype):
@@ -81,7 +90,9 @@ def tile_params(params, log_weights, dtype):
     centers = frame.to_tile(params.means)
     root_precisions = _by_feature(params.precisions_cholesky)
     whitening = np.sqrt(0.5) * root_precisions * frame.scale
-    log_determinant = np.log(np.broadcast_to(root_precisions, centers.shape)).sum(axis=1)
+    log_determinant = np.log(np.broadcast_to(root_precisions, centers.shape)).sum(
+        axis=1
+    )
     log_norm = log_weights + log_determinant - n_features / 2 * LOG_2_PI
     size = padded(n_features)
     return frame, make_tile_params(
@@ -99,9 +110,16 @@ def _by_feature(values):
     return values if values.ndim == 2 else values[:, None]
 
 
-def example():
-    """Return parameters of the smallest model, for their types."""
-    return GaussianParams(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+def diag_from_variances(means, variances):
+    """Return parameters with the given means and the same variances for all."""
+    variances = np.repeat(variances[None], means.shape[0], axis=0)
+    return GaussianParams(means, variances, 1 / np.sqrt(variances))
+
+
+def spherical_from_variances(means, variances):
+    """Return parameters with the given means and the average of the variances."""
+    variances = np.full(means.shape[0], variances.mean())
+    return GaussianParams(means, variances, 1 / np.sqrt(variances))
 
 
 def slots(params, n_slots):
@@ -173,7 +191,7 @@ DIAG = Family(
     log_density,
     accumulate,
     flush,
-    example,
+    diag_from_variances,
     tile_params,
     slots,
     statistics,
@@ -187,7 +205,7 @@ SPHERICAL = Family(
     log_density,
     accumulate,
     flush,
-    example,
+    spherical_from_variances,
     tile_params,
     slots,
     statistics,

@@ -29,6 +29,7 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     add_lower_outer,
+    fill_rows,
     padded,
     subtract_lower_norm,
 )
@@ -38,31 +39,46 @@ from fastem.kernels.tiles import (
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
     n_components, n_features = tile_params.centers.shape
+    fill_rows(tile_params.log_norm, out)
     for k in range(n_components):
-        p = out[k * STRIDE : k * STRIDE + LANES]
-        log_norm = tile_params.log_norm[k]
-        for b in range(LANES):
-            p[b] = log_norm
         subtract_lower_norm(
             tile_params.whitening[k],
             tile_params.shift[k],
             n_features,
             scratch.tile,
             scratch.work,
-            p,
+            out[k * STRIDE : k * STRIDE + LANES],
         )
 
 
 @tile_function
-def _add_second(rows, n_lanes, total):
-    add_lower_outer(rows, rows, rows.shape[0], n_lanes, total)
+def _add_tile(tile, center, r, scratch, first, second):
+    roots = scratch.roots
+    for b in range(LANES):
+        roots[b] = np.sqrt(r[b])
+    for i in range(center.size):
+        c = center[i]
+        x = tile[i * STRIDE : i * STRIDE + LANES]
+        total = r.dtype.type(0)
+        for b in range(LANES):
+            y = roots[b] * (x[b] - c)
+            scratch.deviations[i, b] = y
+            total += roots[b] * y
+        first[i] += total
+    _add_rows(scratch.deviations, LANES, second)
+
+
+@tile_function
+def _add_rows(rows, n_lanes, second):
+    add_lower_outer(rows, rows, rows.shape[0], n_lanes, second)
 
 
 @tile_function
 def accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's first and second moments about each component's centre."""
     accumulate_components(
-        _add_second,
+        _add_tile,
+        _add_rows,
         tile_params.centers,
         scratch.tile,
         responsibilities,
@@ -75,7 +91,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 @tile_function
 def flush(tile_params, scratch, slots, slot):
     """Add the lanes that wait in the pending blocks."""
-    flush_components(_add_second, scratch, slots, slot)
+    flush_components(_add_rows, scratch, slots, slot)
 
 
 def tile_params(params, log_weights, dtype):
@@ -85,9 +101,7 @@ def tile_params(params, log_weights, dtype):
     frame = tile_frame(params.means, variances, dtype)
     centers = frame.to_tile(params.means)
     whitening = (
-        np.sqrt(0.5)
-        * np.swapaxes(params.precisions_cholesky, 1, 2)
-        * frame.scale
+        np.sqrt(0.5) * np.swapaxes(params.precisions_cholesky, 1, 2) * frame.scale
     )
     diagonal = np.diagonal(params.precisions_cholesky, axis1=1, axis2=2)
     log_norm = log_weights + np.log(diagonal).sum(axis=1) - n_features / 2 * LOG_2_PI
@@ -104,10 +118,14 @@ def tile_params(params, log_weights, dtype):
     )
 
 
-def example():
-    """Return parameters of the smallest model, for their types."""
-    one = np.ones((1, 1, 1))
-    return GaussianParams(np.zeros((1, 1)), one, one)
+def from_variances(means, variances):
+    """Return parameters with the given means and one diagonal covariance for all."""
+    n_components = means.shape[0]
+    return GaussianParams(
+        means,
+        np.repeat(np.diag(variances)[None], n_components, axis=0),
+        np.repeat(np.diag(1 / np.sqrt(variances))[None], n_components, axis=0),
+    )
 
 
 def slots(params, n_slots):
@@ -172,7 +190,7 @@ FULL = Family(
     log_density,
     accumulate,
     flush,
-    example,
+    from_variances,
     tile_params,
     slots,
     statistics,

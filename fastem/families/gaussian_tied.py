@@ -34,10 +34,11 @@ from fastem.kernels.tiles import (
     STRIDE,
     add_lower_outer,
     add_outer,
+    fill_rows,
     lane_sum,
     multiply,
     padded,
-    subtract_distance,
+    subtract_scaled_norms,
 )
 
 
@@ -69,8 +70,9 @@ class TiedTileParams(NamedTuple):
     log_offset: np.ndarray
     log_norm: np.ndarray  # (K,)
     whitening: np.ndarray  # (D, D)
-    centers: np.ndarray  # (K, D), whitened
-    columns: np.ndarray  # (D, K), the centres themselves as columns
+    shift: np.ndarray  # (K, D), minus the whitened centres
+    ones: np.ndarray  # (K, D)
+    columns: np.ndarray  # (D, K), the centres as columns
     zeros: np.ndarray  # (D,)
 
 
@@ -99,12 +101,8 @@ def log_density(tile_params, scratch, out):
         scratch.tile,
         scratch.whitened,
     )
-    for k in range(tile_params.log_norm.size):
-        p = out[k * STRIDE : k * STRIDE + LANES]
-        log_norm = tile_params.log_norm[k]
-        for b in range(LANES):
-            p[b] = log_norm
-        subtract_distance(tile_params.centers[k], size, scratch.whitened, p)
+    fill_rows(tile_params.log_norm, out)
+    subtract_scaled_norms(tile_params.ones, tile_params.shift, scratch.whitened, out)
 
 
 @tile_function
@@ -169,29 +167,24 @@ def tile_params(params, log_weights, dtype):
     square[:n_features, :n_features] = whitening
     columns = np.zeros((size, padded(n_components, 4)))
     columns[:n_features, :n_components] = centers.T
-    base = make_tile_params(
-        frame,
-        log_norm,
-        square,
-        np.zeros(size),
-        pad_features(centers @ whitening.T, size),
-        dtype,
-    )
+    shift = pad_features(-centers @ whitening.T, size)
+    base = make_tile_params(frame, log_norm, square, shift, centers, dtype)
     return frame, TiedTileParams(
         base.origin,
         base.inverse_scale,
         base.log_offset,
         base.log_norm,
         base.whitening,
-        base.centers,
-        columns.astype(dtype),
         base.shift,
+        np.ones_like(base.shift),
+        columns.astype(dtype),
+        np.zeros(size, dtype),
     )
 
 
-def example():
-    """Return parameters of the smallest model, for their types."""
-    return GaussianParams(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+def from_variances(means, variances):
+    """Return parameters with the given means and a diagonal covariance."""
+    return GaussianParams(means, np.diag(variances), np.diag(1 / np.sqrt(variances)))
 
 
 def slots(params, n_slots):
@@ -268,7 +261,7 @@ TIED = Family(
     log_density,
     accumulate,
     flush,
-    example,
+    from_variances,
     tile_params,
     slots,
     statistics,

@@ -20,11 +20,12 @@ GATHER_MAX_LANES = LANES // 2
 
 @tile_function
 def accumulate_components(
-    add_second, centers, tile, responsibilities, scratch, slots, slot
+    add_tile, add_rows, centers, tile, responsibilities, scratch, slots, slot
 ):
     """Add the weight and the first and second moments about each centre to a slot.
 
-    ``add_second(rows, n_lanes, total)`` adds the products that the family keeps.
+    ``add_tile(tile, center, r, scratch, first, second)`` adds a whole tile's moments,
+    ``add_rows(rows, n_lanes, second)`` the second moments of gathered lanes.
     """
     n_components, n_features = centers.shape
     for k in range(n_components):
@@ -33,10 +34,9 @@ def accumulate_components(
         if count == 0:
             continue
         slots.weight[slot, k] += lane_sum(r, LANES)
-        first = slots.first[slot, k]
+        first, second = slots.first[slot, k], slots.second[slot, k]
         if n_features < GATHER_MIN_FEATURES or count > GATHER_MAX_LANES:
-            _center(tile, centers[k], r, scratch.roots, scratch.deviations, first)
-            add_second(scratch.deviations, LANES, slots.second[slot, k])
+            add_tile(tile, centers[k], r, scratch, first, second)
             continue
         lanes = scratch.lanes
         count = 0
@@ -60,32 +60,17 @@ def accumulate_components(
             done += taken
             scratch.held[k] = held + taken
             if held + taken == PENDING:
-                add_second(scratch.pending[k], PENDING, slots.second[slot, k])
+                add_rows(scratch.pending[k], PENDING, second)
                 scratch.held[k] = 0
 
 
 @tile_function
-def flush_components(add_second, scratch, slots, slot):
+def flush_components(add_rows, scratch, slots, slot):
     """Add the lanes that still wait in the pending blocks."""
     for k in range(scratch.held.size):
         if scratch.held[k] > 0:
-            add_second(scratch.pending[k], scratch.held[k], slots.second[slot, k])
+            add_rows(scratch.pending[k], scratch.held[k], slots.second[slot, k])
             scratch.held[k] = 0
-
-
-@tile_function
-def _center(tile, center, r, roots, deviations, first):
-    for b in range(LANES):
-        roots[b] = np.sqrt(r[b])
-    for i in range(center.size):
-        c = center[i]
-        x = tile[i * STRIDE : i * STRIDE + LANES]
-        total = r.dtype.type(0)
-        for b in range(LANES):
-            y = roots[b] * (x[b] - c)
-            deviations[i, b] = y
-            total += roots[b] * y
-        first[i] += total
 
 
 @tile_function

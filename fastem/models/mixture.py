@@ -10,9 +10,9 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types, typeof
+from numba import prange, typeof, types
 
-from fastem.compile import parallel_kernel, part_kernel, source_digest
+from fastem.compile import data_type, parallel_kernel, part_kernel, source_digest
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
@@ -23,14 +23,19 @@ from fastem.kernels.responsibilities import (
     soft_responsibilities,
     weighted_sum,
 )
-from fastem.kernels.tiles import LANES, STRIDE, lane_sum, load_weights, part_tiles
+from fastem.kernels.tiles import (
+    LANES,
+    MAX_PARTS,
+    STRIDE,
+    lane_sum,
+    load_weights,
+    part_tiles,
+)
 
 FAMILIES = {family.name: family for family in (FULL, TIED, DIAG, SPHERICAL)}
 
 SOFT, HARD, GIVEN = 0, 1, 2
 
-# 48 parts share evenly among 2, 3, 4, 6, 8, 12, 16, 24 or 48 threads.
-MAX_PARTS = 48
 MIN_SLOTS_BYTES = 16 << 20
 
 
@@ -122,14 +127,9 @@ def _or_empty(array, dtype, ndim):
     return np.empty((0,) * ndim, dtype) if array is None else array
 
 
-def _data_type(dtype, ndim):
-    """Numba's type of read-only arrays of any layout."""
-    return types.Array(getattr(types, dtype), ndim, "A", readonly=True)
-
-
 def _example(family, dtype):
     """Arguments of the smallest model, whose types every model shares."""
-    params = family.example()
+    params = family.from_variances(np.zeros((1, 1)), np.ones(1))
     _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(dtype))
     return tile_params, family.slots(params, 1)
 
@@ -144,9 +144,9 @@ def make_e_step(family_name, dtype):
     tile_params_type, slots_type = map(typeof, _example(family, dtype))
 
     arguments = (
-        _data_type(dtype, 2),
-        _data_type(dtype, 1),
-        _data_type(dtype, 2),
+        data_type(dtype, 2),
+        data_type(dtype, 1),
+        data_type(dtype, 2),
         types.int64,
         tile_params_type,
         slots_type,
@@ -225,7 +225,7 @@ def make_posterior(family_name, dtype):
         Posterior(np.empty(0, dtype), np.empty(0, np.int64), np.empty((0, 1), dtype))
     )
 
-    arguments = (_data_type(dtype, 2), tile_params_type, out_type)
+    arguments = (data_type(dtype, 2), tile_params_type, out_type)
 
     @part_kernel(*arguments)
     def evaluate_part(X, tile_params, out, part):

@@ -1,0 +1,1 @@
+"""Faces that scikit-learn's users know: validate, choose parts, store attributes."""

@@ -1,0 +1,78 @@
+"""What all estimators check of their input, and how they say what is wrong."""
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+FLOATS = [np.float64, np.float32]
+
+
+def check_rows(estimator, X, *, reset, **options):
+    """Return X as a 2-D float array that kernels read, copied only where it must be.
+
+    Raises
+    ------
+    ValueError
+        For anything but finite numbers in two dimensions; the first offending entry
+        is named.
+    """
+    X = validate_data(
+        estimator, X, dtype=FLOATS, reset=reset, ensure_all_finite=False, **options
+    )
+    check_finite(X, "X")
+    return np.require(X, requirements="A")
+
+
+def check_finite(X, name):
+    """Raise a ValueError that names the first NaN or infinity of a 2-D array."""
+    if np.isfinite(X.sum(dtype=X.dtype)) and np.isfinite(X[:1]).all():
+        return
+    for start in range(0, X.shape[0], 1 << 14):
+        bad = np.argwhere(~np.isfinite(X[start : start + (1 << 14)]))
+        if bad.size:
+            row, column = bad[0][0] + start, bad[0][1]
+            value = X[row, column]
+            what = "NaN" if np.isnan(value) else "infinity"
+            raise ValueError(
+                f"Input {name} contains {what}: the first is at row {row}, column "
+                f"{column}. Remove or impute such values first."
+            )
+
+
+def check_weights(sample_weight, X):
+    """Return the weights as an array of X's dtype, of size zero where all are one.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, all are zero, or their number is wrong.
+    """
+    if sample_weight is None:
+        return np.empty(0, X.dtype)
+    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    negative = np.flatnonzero(weight < 0)
+    if negative.size:
+        raise ValueError(
+            f"Negative values in sample_weight: the first is {weight[negative[0]]} at "
+            f"row {negative[0]}. Weights count rows, so they must be zero or more."
+        )
+    if not weight.any():
+        raise ValueError(
+            "sample_weight is zero for every row: there is nothing to fit."
+        )
+    return weight
+
+
+def check_shape(array, shape, name, **options):
+    """Return a parameter as a finite float64 array of the given shape."""
+    array = check_array(
+        array,
+        dtype=np.float64,
+        ensure_2d=False,
+        allow_nd=True,
+        input_name=name,
+        **options,
+    )
+    if array.shape != shape:
+        raise ValueError(f"{name} should have the shape {shape}, but got {array.shape}")
+    return array

@@ -1,0 +1,320 @@
+"""K-means: hard EM with one spherical covariance shared by all components.
+
+With equal weights and one variance, the likeliest component is the nearest centre and
+the M-step is a mean, so the E-step here is a matrix product and an argmax: centres are
+compared by ``x @ c - |c|**2 / 2`` in coordinates centred on the data.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange, typeof, types
+
+from fastem.compile import data_type, parallel_kernel, part_kernel, source_digest
+from fastem.families.gaussian import TileFrame, pad_features, tile_frame
+from fastem.kernels.kmeans import (
+    add_to_clusters,
+    distances_to_best,
+    distances_to_point,
+)
+from fastem.kernels.responsibilities import best_components, weighted_sum
+from fastem.kernels.tiles import (
+    LANES,
+    MAX_PARTS,
+    STRIDE,
+    load_tile,
+    load_weights,
+    multiply,
+    padded,
+    part_tiles,
+)
+
+
+class Clusters(NamedTuple):
+    """Sums over the rows of each part, about the origin, in data units."""
+
+    sums: np.ndarray  # (P, K, D)
+    weight: np.ndarray  # (P, K)
+
+
+class Assignment(NamedTuple):
+    """Each row's nearest centre and squared distance to it; size zero: not computed.
+
+    Distances are in units of the tile, inertia sums them with weights, part by part.
+    """
+
+    labels: np.ndarray  # (N,), int32
+    distances: np.ndarray  # (N,)
+    inertia: np.ndarray  # (P,)
+
+
+class CenterTiles(NamedTuple):
+    """Centres in tile coordinates, sizes padded to multiples of four."""
+
+    origin: np.ndarray  # (D,)
+    inverse_scale: np.ndarray  # (D,)
+    centers: np.ndarray  # (K, D)
+    half_norms: np.ndarray  # (K,), minus half the squared norms; -inf in the padding
+
+
+def lloyd_step(X, sample_weight, centers):
+    """Return the mean of the rows nearest to each centre and their weight.
+
+    S. P. Lloyd, *IEEE Trans. Inf. Theory* 28 (1982), 129-137. A centre to which no row
+    is nearest stays.
+    """
+    frame, tiles = _center_tiles(centers, X.dtype)
+    n_parts = _count_parts(X)
+    clusters = Clusters(
+        np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
+    )
+    make_lloyd(X.dtype.name, _layout(X))(n_parts, X, sample_weight, tiles, clusters)
+    sums, weight = clusters.sums.sum(axis=0), clusters.weight.sum(axis=0)
+    filled = weight > 0
+    means = centers.copy()
+    means[filled] = frame.origin + sums[filled] / weight[filled, None]
+    return means, weight
+
+
+def assign(X, sample_weight, centers, *, labels=False, distances=False):
+    """Return labels, squared distances to the nearest centres, and the inertia."""
+    frame, tiles = _center_tiles(centers, X.dtype)
+    n_parts = _count_parts(X)
+    out = Assignment(
+        np.empty(X.shape[0] if labels else 0, np.int32),
+        np.empty(X.shape[0] if distances else 0, X.dtype),
+        np.zeros(n_parts),
+    )
+    make_assign(X.dtype.name, _layout(X))(n_parts, X, sample_weight, tiles, out)
+    square = frame.scale[0] ** 2
+    return out.labels, out.distances * X.dtype.type(square), out.inertia.sum() * square
+
+
+class Seeder:
+    """Squared distances of rows to the nearest seed chosen so far, and potentials."""
+
+    def __init__(self, X, sample_weight):
+        self._X, self._weight = X, sample_weight
+        middle = X[len(X) // 2][None].astype(np.float64)
+        spread = np.abs(X - X[len(X) // 2]).max(axis=0).astype(np.float64)
+        self._frame = _isotropic(tile_frame(middle, spread[None] ** 2, X.dtype))
+        self.closest = np.full(X.shape[0], np.finfo(X.dtype).max, X.dtype)
+
+    def add(self, index):
+        """Make a row a seed."""
+        self._run([index], True)
+
+    def potentials(self, indices):
+        """Return the weighted sum of distances were each of the rows a seed, too."""
+        return self._run(indices, False)
+
+    def _run(self, indices, update):
+        dtype = self._X.dtype
+        points = self._frame.to_tile(self._X[indices].astype(np.float64)).astype(dtype)
+        sums = np.zeros((_count_parts(self._X), len(points)))
+        make_seeding(dtype.name, _layout(self._X))(
+            len(sums),
+            self._X,
+            self._weight,
+            self._frame.origin.astype(dtype),
+            (1 / self._frame.scale).astype(dtype),
+            points,
+            np.int64(update),
+            self.closest,
+            sums,
+        )
+        return sums.sum(axis=0)
+
+
+def _count_parts(X):
+    return min(-(-X.shape[0] // LANES), MAX_PARTS)
+
+
+def _layout(X):
+    return "C" if X.flags.c_contiguous else "A"
+
+
+def _isotropic(frame):
+    """Return the frame with one scale for all features, which keeps distances."""
+    return TileFrame(frame.origin, np.full_like(frame.scale, frame.scale.max()))
+
+
+def _center_tiles(centers, dtype):
+    n_clusters, n_features = centers.shape
+    frame = _isotropic(tile_frame(centers, np.zeros_like(centers), dtype))
+    tile_centers = pad_features(frame.to_tile(centers), padded(n_features, 4))
+    rows = padded(n_clusters, 4) - n_clusters
+    half_norms = -0.5 * (tile_centers**2).sum(axis=1)
+    return frame, CenterTiles(
+        frame.origin.astype(dtype),
+        (1 / frame.scale).astype(dtype),
+        np.pad(tile_centers, [(0, rows), (0, 0)]).astype(dtype),
+        np.pad(half_norms, (0, rows), constant_values=-np.inf).astype(dtype),
+    )
+
+
+@functools.cache
+def make_lloyd(dtype, layout):
+    """Build the kernel that finds nearest centres and sums their rows."""
+    digest = source_digest()
+    arguments = (
+        data_type(dtype, 2, layout),
+        data_type(dtype, 1),
+        typeof(_center_tiles(np.zeros((1, 1)), np.dtype(dtype))[1]),
+        typeof(Clusters(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
+    )
+
+    @part_kernel(*arguments)
+    def add_part(X, sample_weight, tiles, clusters, part):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        n_centers, n_features = tiles.centers.shape
+        tile = np.zeros(n_features * STRIDE, X.dtype)
+        scores = np.empty(n_centers * STRIDE, X.dtype)
+        tile_weight = np.empty(LANES, X.dtype)
+        largest = np.empty(LANES, X.dtype)
+        best = np.empty(LANES, X.dtype)
+        first, last = part_tiles(X.shape[0], clusters.weight.shape[0], part)
+        for t in range(first, last):
+            start = t * LANES
+            stop = min(start + LANES, X.shape[0])
+            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
+            load_weights(sample_weight, start, stop, tile_weight)
+            multiply(
+                tiles.centers, tiles.half_norms, n_centers, n_features, tile, scores
+            )
+            best_components(scores, n_centers, largest, best)
+            add_to_clusters(
+                X,
+                start,
+                stop,
+                tiles.origin,
+                best,
+                tile_weight,
+                clusters.sums[part],
+                clusters.weight[part],
+            )
+
+    @parallel_kernel(*arguments)
+    def run(run_part, n_parts, X, sample_weight, tiles, clusters):
+        for part in prange(n_parts):
+            run_part(X, sample_weight, tiles, clusters, np.int64(part))
+
+    return functools.partial(run, add_part)
+
+
+@functools.cache
+def make_assign(dtype, layout):
+    """Build the kernel that labels rows and measures them against their centres."""
+    digest = source_digest()
+    arguments = (
+        data_type(dtype, 2, layout),
+        data_type(dtype, 1),
+        typeof(_center_tiles(np.zeros((1, 1)), np.dtype(dtype))[1]),
+        typeof(Assignment(np.empty(0, np.int32), np.empty(0, dtype), np.empty(0))),
+    )
+
+    @part_kernel(*arguments)
+    def assign_part(X, sample_weight, tiles, out, part):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        n_centers, n_features = tiles.centers.shape
+        tile = np.zeros(n_features * STRIDE, X.dtype)
+        scores = np.empty(n_centers * STRIDE, X.dtype)
+        tile_weight = np.empty(LANES, X.dtype)
+        distance = np.empty(LANES, X.dtype)
+        best = np.empty(LANES, X.dtype)
+        first, last = part_tiles(X.shape[0], out.inertia.size, part)
+        for t in range(first, last):
+            start = t * LANES
+            stop = min(start + LANES, X.shape[0])
+            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
+            load_weights(sample_weight, start, stop, tile_weight)
+            multiply(
+                tiles.centers, tiles.half_norms, n_centers, n_features, tile, scores
+            )
+            best_components(scores, n_centers, distance, best)
+            distances_to_best(tile, n_features, tiles.centers, best, distance)
+            out.inertia[part] += weighted_sum(distance, tile_weight)
+            if out.labels.size > 0:
+                for b in range(stop - start):
+                    out.labels[start + b] = np.int32(best[b])
+            if out.distances.size > 0:
+                for b in range(stop - start):
+                    out.distances[start + b] = distance[b]
+
+    @parallel_kernel(*arguments)
+    def run(run_part, n_parts, X, sample_weight, tiles, out):
+        for part in prange(n_parts):
+            run_part(X, sample_weight, tiles, out, np.int64(part))
+
+    return functools.partial(run, assign_part)
+
+
+@functools.cache
+def make_seeding(dtype, layout):
+    """Build the kernel of k-means++: distances to points beside the closest so far."""
+    digest = source_digest()
+    arguments = (
+        data_type(dtype, 2, layout),
+        data_type(dtype, 1),
+        data_type(dtype, 1),
+        data_type(dtype, 1),
+        typeof(np.empty((1, 1), dtype)),
+        types.int64,
+        typeof(np.empty(1, dtype)),
+        typeof(np.empty((1, 1))),
+    )
+
+    @part_kernel(*arguments)
+    def seed_part(
+        X, sample_weight, origin, inverse_scale, points, update, closest, sums, part
+    ):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        tile = np.zeros(X.shape[1] * STRIDE, X.dtype)
+        tile_weight = np.empty(LANES, X.dtype)
+        tile_closest = np.zeros(LANES, X.dtype)
+        distance = np.empty(LANES, X.dtype)
+        first, last = part_tiles(X.shape[0], sums.shape[0], part)
+        for t in range(first, last):
+            start = t * LANES
+            stop = min(start + LANES, X.shape[0])
+            load_tile(X, start, stop, origin, inverse_scale, tile)
+            load_weights(sample_weight, start, stop, tile_weight)
+            for b in range(stop - start):
+                tile_closest[b] = closest[start + b]
+            for j in range(points.shape[0]):
+                distances_to_point(tile, points[j], distance)
+                for b in range(LANES):
+                    distance[b] = min(distance[b], tile_closest[b])
+                sums[part, j] += weighted_sum(distance, tile_weight)
+                if update:
+                    for b in range(stop - start):
+                        closest[start + b] = distance[b]
+
+    @parallel_kernel(*arguments)
+    def run(
+        run_part,
+        n_parts,
+        X,
+        sample_weight,
+        origin,
+        inverse_scale,
+        points,
+        update,
+        closest,
+        sums,
+    ):
+        for part in prange(n_parts):
+            run_part(
+                X,
+                sample_weight,
+                origin,
+                inverse_scale,
+                points,
+                update,
+                closest,
+                sums,
+                np.int64(part),
+            )
+
+    return functools.partial(run, seed_part)
