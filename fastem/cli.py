@@ -1,7 +1,6 @@
 """The command line: ``fastem``, or ``python -m fastem`` where it is not installed."""
 
 import importlib.util
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -10,11 +9,10 @@ import click
 from numba.core.caching import FunctionCache
 
 import fastem
-from fastem.models.mixture import make_e_step
+from fastem.models.mixture import FAMILIES, make_e_step
+from fastem.warmup import DTYPES, warmup_steps
 
 DEMO_EXTRA = ("matplotlib", "PIL", "rich")
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
-DTYPES = ("float64", "float32")
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
@@ -100,9 +98,9 @@ def demo(output, components, seed, downscale, peer):
 @click.option(
     "--covariance-type",
     "covariance_types",
-    type=click.Choice(COVARIANCE_TYPES),
+    type=click.Choice(tuple(FAMILIES)),
     multiple=True,
-    default=COVARIANCE_TYPES,
+    default=tuple(FAMILIES),
     help="Compile for this covariance type only; may be repeated.",
 )
 @click.option(
@@ -115,14 +113,12 @@ def demo(output, components, seed, downscale, peer):
 )
 def warmup(covariance_types, dtypes):
     """Compile the kernels now, so that no first fit has to wait for them."""
-    for covariance_type, dtype in _progress(
-        list(itertools.product(covariance_types, dtypes))
-    ):
+    for name, build in _progress(warmup_steps(covariance_types, dtypes)):
         started = time.perf_counter()
-        fastem.warmup(covariance_types=(covariance_type,), dtypes=(dtype,))
+        build()
         seconds = time.perf_counter() - started
         # Unlike click.echo, print stays clear of the progress bar below it.
-        print(f"{covariance_type:<9}  {dtype}  {seconds:6.2f} s")
+        print(f"{name:<27} {seconds:6.2f} s")
     click.echo(f"kept in {_kernel_folder() or 'memory only, and lost now'}")
 
 
@@ -134,10 +130,10 @@ def _kernel_folder():
         return None
 
 
-def _progress(items):
+def _progress(steps):
     """Iterate under a progress bar where there is a terminal and rich to draw it."""
     if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
-        return items
+        return steps
     from rich.progress import track
 
-    return track(items, description="compiling", transient=True)
+    return track(steps, description="compiling", transient=True)

@@ -20,9 +20,9 @@ from fastem.em.monitors import SilentMonitor
 
 PHOTOGRAPH = "china.jpg"
 ITERATIONS = 50
-# A picture's width counts as half the range from black to white: segments hold
-# together in the plane, yet edges stay where the colours put them.
-POSITION_SCALE = 0.5
+# In levels of colour, of which there are 256, the picture is this wide: segments hold
+# together in the plane, yet their edges stay where the colours put them.
+WIDTH_IN_LEVELS = 128
 REG_COVAR = 1e-6
 
 
@@ -134,8 +134,8 @@ def prepare_kernels():
 def pixel_features(image):
     """Return a row of red, green, blue, x and y for each pixel of an image."""
     height, width, _ = image.shape
-    y, x = np.mgrid[:height, :width] * (POSITION_SCALE / width)
-    return np.column_stack([image.reshape(-1, 3) / 255, x.ravel(), y.ravel()])
+    y, x = np.mgrid[:height, :width] * (WIDTH_IN_LEVELS / width)
+    return np.column_stack([image.reshape(-1, 3), x.ravel(), y.ravel()])
 
 
 def seed_mixture(X, n_components, seed):

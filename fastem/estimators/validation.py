@@ -5,6 +5,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 FLOATS = [np.float64, np.float32]
+_FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 
 def check_rows(estimator, X, *, reset, **options):
@@ -16,11 +17,25 @@ def check_rows(estimator, X, *, reset, **options):
         For anything but finite numbers in two dimensions; the first offending entry
         is named.
     """
-    X = validate_data(
-        estimator, X, dtype=FLOATS, reset=reset, ensure_all_finite=False, **options
-    )
-    check_finite(X, "X")
+    before = {name: vars(estimator).get(name) for name in _FEATURE_ATTRIBUTES}
+    try:
+        X = validate_data(
+            estimator, X, dtype=FLOATS, reset=reset, ensure_all_finite=False, **options
+        )
+        check_finite(X, "X")
+    except ValueError:
+        _restore(estimator, before)
+        raise
     return np.require(X, requirements="A")
+
+
+def _restore(estimator, before):
+    """Put back what a refused fit would have said of its features."""
+    for name, value in before.items():
+        if value is not None:
+            setattr(estimator, name, value)
+        elif hasattr(estimator, name):
+            delattr(estimator, name)
 
 
 def check_finite(X, name):

@@ -34,6 +34,9 @@ from fastem.kernels.tiles import (
     subtract_scaled_norms,
 )
 
+# With fewer features, gathering the lanes that count costs more than it saves.
+GATHER_MIN_FEATURES = 24
+
 
 @tile_function
 def log_density(tile_params, scratch, out):
@@ -68,6 +71,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
     accumulate_components(
         _add_tile,
         _add_rows,
+        GATHER_MIN_FEATURES,
         tile_params.centers,
         scratch.tile,
         responsibilities,
@@ -161,7 +165,7 @@ def _variances(statistics, params):
 
 
 def maximize_diag(statistics, params, regularization):
-    """Return the parameters of largest likelihood and which components were repaired."""
+    """Return the likeliest parameters and which components were repaired."""
     means, variances, empty = _variances(statistics, params)
     spread = pooled_variance(statistics.weight, means, variances)
     variances += regularization.reg_covar
@@ -174,7 +178,7 @@ def maximize_diag(statistics, params, regularization):
 
 
 def maximize_spherical(statistics, params, regularization):
-    """Return the parameters of largest likelihood and which components were repaired."""
+    """Return the likeliest parameters and which components were repaired."""
     means, by_feature, empty = _variances(statistics, params)
     spread = pooled_variance(statistics.weight, means, by_feature)
     variances = by_feature.mean(axis=1) + regularization.reg_covar

@@ -34,6 +34,9 @@ from fastem.kernels.tiles import (
     subtract_lower_norm,
 )
 
+# With fewer features, gathering the lanes that count costs more than it saves.
+GATHER_MIN_FEATURES = 8
+
 
 @tile_function
 def log_density(tile_params, scratch, out):
@@ -79,6 +82,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
     accumulate_components(
         _add_tile,
         _add_rows,
+        GATHER_MIN_FEATURES,
         tile_params.centers,
         scratch.tile,
         responsibilities,
@@ -164,7 +168,7 @@ def statistics(params, frame, tile_params, slots):
 
 
 def maximize(statistics, params, regularization):
-    """Return the parameters of largest likelihood and which components were repaired.
+    """Return the likeliest parameters and which components were repaired.
 
     PRML eqs. 9.24 and 9.25, with ``reg_covar`` added to the diagonals.
     """

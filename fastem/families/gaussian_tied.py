@@ -234,7 +234,7 @@ def _unpack(packed, size):
 
 
 def maximize(statistics, params, regularization):
-    """Return the parameters of largest likelihood and which components were repaired.
+    """Return the likeliest parameters and which components were repaired.
 
     A repair of the shared covariance is one of every component.
     """

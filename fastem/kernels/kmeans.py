@@ -3,18 +3,63 @@
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.tiles import LANES, STRIDE
+from fastem.kernels.tiles import LANES, STRIDE, multiply_four
+
+# Up to so many sums, a masked pass over the tile for each beats adding row by row.
+MASKED_MAX_SIZE = 32
 
 
 @tile_function
-def add_to_clusters(X, start, stop, origin, best, tile_weight, sums, weight):
-    """Add each row, less the origin, to the sums of its cluster."""
+def nearest(centers, half_norms, tile, scores, largest, best):
+    """Set each lane's largest ``x @ c - |c|**2 / 2`` and the first centre to reach it.
+
+    Both sizes of ``centers`` are multiples of four; ``scores`` holds four rows, so that
+    they stay in the first cache however many centres there are.
+    """
+    n_centers, n_features = centers.shape
+    for b in range(LANES):
+        largest[b] = -np.inf
+        best[b] = 0
+    for row in range(0, n_centers, 4):
+        multiply_four(centers, half_norms, row, n_features, tile, scores)
+        for j in range(4):
+            center = largest.dtype.type(row + j)
+            s = scores[j * STRIDE : j * STRIDE + LANES]
+            for b in range(LANES):
+                # All loads come first: one under a condition is not vectorised.
+                value, record, holder = s[b], largest[b], best[b]
+                best[b] = center if value > record else holder
+                largest[b] = value if value > record else record
+
+
+@tile_function
+def add_to_clusters(X, start, stop, tiles, tile, best, tile_weight, sums, weight):
+    """Add the tile's rows to the sums of their clusters, in tile coordinates."""
+    n_clusters, n_features = sums.shape
+    if n_clusters * n_features <= MASKED_MAX_SIZE:
+        for k in range(n_clusters):
+            center = best.dtype.type(k)
+            total = tile_weight.dtype.type(0)
+            for b in range(LANES):
+                total += (
+                    tile_weight[b] if best[b] == center else tile_weight.dtype.type(0)
+                )
+            weight[k] += total
+            for i in range(n_features):
+                x = tile[i * STRIDE : i * STRIDE + LANES]
+                total = x.dtype.type(0)
+                for b in range(LANES):
+                    w = tile_weight[b] * x[b]
+                    total += w if best[b] == center else x.dtype.type(0)
+                sums[k, i] += total
+        return
+    origin, inverse_scale = tiles.origin, tiles.inverse_scale
     for b in range(stop - start):
         k = np.int64(best[b])
         w = tile_weight[b]
         weight[k] += w
-        for i in range(origin.size):
-            sums[k, i] += w * (X[start + b, i] - origin[i])
+        for i in range(n_features):
+            sums[k, i] += w * ((X[start + b, i] - origin[i]) * inverse_scale[i])
 
 
 @tile_function

@@ -82,9 +82,10 @@ def best_components(log_p, n_components, largest, best):
         p = log_p[k * STRIDE : k * STRIDE + LANES]
         component = log_p.dtype.type(k)
         for b in range(LANES):
-            better = p[b] > largest[b]
-            best[b] = component if better else best[b]
-            largest[b] = p[b] if better else largest[b]
+            # All loads come first: a load under a condition is not vectorised.
+            value, record, holder = p[b], largest[b], best[b]
+            best[b] = component if value > record else holder
+            largest[b] = value if value > record else record
 
 
 @tile_function
@@ -107,7 +108,7 @@ def _lowest(values):
 
 @tile_function
 def weighted_sum(values, tile_weight):
-    """Return the weighted sum over lanes, in float64; lanes of weight zero are absent."""
+    """Return the weighted sum over lanes in float64; weight zero means absent."""
     total = 0.0
     for b in range(LANES):
         weight = np.float64(tile_weight[b])

@@ -13,19 +13,27 @@ from fastem.kernels.tiles import LANES, STRIDE, count_positive, lane_sum
 
 PENDING = 64
 PENDING_STRIDE = PENDING + 8
-# With fewer features gathering costs more than it saves.
-GATHER_MIN_FEATURES = 6
+# With more lanes than this the whole tile is less work than gathering.
 GATHER_MAX_LANES = LANES // 2
 
 
 @tile_function
 def accumulate_components(
-    add_tile, add_rows, centers, tile, responsibilities, scratch, slots, slot
+    add_tile,
+    add_rows,
+    min_features,
+    centers,
+    tile,
+    responsibilities,
+    scratch,
+    slots,
+    slot,
 ):
     """Add the weight and the first and second moments about each centre to a slot.
 
     ``add_tile(tile, center, r, scratch, first, second)`` adds a whole tile's moments,
-    ``add_rows(rows, n_lanes, second)`` the second moments of gathered lanes.
+    ``add_rows(rows, n_lanes, second)`` the second moments of gathered lanes. With fewer
+    than ``min_features`` nothing is gathered.
     """
     n_components, n_features = centers.shape
     for k in range(n_components):
@@ -35,7 +43,7 @@ def accumulate_components(
             continue
         slots.weight[slot, k] += lane_sum(r, LANES)
         first, second = slots.first[slot, k], slots.second[slot, k]
-        if n_features < GATHER_MIN_FEATURES or count > GATHER_MAX_LANES:
+        if n_features < min_features or count > GATHER_MAX_LANES:
             add_tile(tile, centers[k], r, scratch, first, second)
             continue
         lanes = scratch.lanes

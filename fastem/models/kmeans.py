@@ -17,22 +17,22 @@ from fastem.kernels.kmeans import (
     add_to_clusters,
     distances_to_best,
     distances_to_point,
+    nearest,
 )
-from fastem.kernels.responsibilities import best_components, weighted_sum
+from fastem.kernels.responsibilities import weighted_sum
 from fastem.kernels.tiles import (
     LANES,
     MAX_PARTS,
     STRIDE,
     load_tile,
     load_weights,
-    multiply,
     padded,
     part_tiles,
 )
 
 
 class Clusters(NamedTuple):
-    """Sums over the rows of each part, about the origin, in data units."""
+    """Sums over the rows of each part, in tile coordinates."""
 
     sums: np.ndarray  # (P, K, D)
     weight: np.ndarray  # (P, K)
@@ -73,7 +73,7 @@ def lloyd_step(X, sample_weight, centers):
     sums, weight = clusters.sums.sum(axis=0), clusters.weight.sum(axis=0)
     filled = weight > 0
     means = centers.copy()
-    means[filled] = frame.origin + sums[filled] / weight[filled, None]
+    means[filled] = frame.from_tile(sums[filled] / weight[filled, None])
     return means, weight
 
 
@@ -168,9 +168,9 @@ def make_lloyd(dtype, layout):
     @part_kernel(*arguments)
     def add_part(X, sample_weight, tiles, clusters, part):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
-        n_centers, n_features = tiles.centers.shape
+        n_features = tiles.centers.shape[1]
         tile = np.zeros(n_features * STRIDE, X.dtype)
-        scores = np.empty(n_centers * STRIDE, X.dtype)
+        scores = np.empty(4 * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
         largest = np.empty(LANES, X.dtype)
         best = np.empty(LANES, X.dtype)
@@ -180,15 +180,13 @@ def make_lloyd(dtype, layout):
             stop = min(start + LANES, X.shape[0])
             load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
-            multiply(
-                tiles.centers, tiles.half_norms, n_centers, n_features, tile, scores
-            )
-            best_components(scores, n_centers, largest, best)
+            nearest(tiles.centers, tiles.half_norms, tile, scores, largest, best)
             add_to_clusters(
                 X,
                 start,
                 stop,
-                tiles.origin,
+                tiles,
+                tile,
                 best,
                 tile_weight,
                 clusters.sums[part],
@@ -217,9 +215,9 @@ def make_assign(dtype, layout):
     @part_kernel(*arguments)
     def assign_part(X, sample_weight, tiles, out, part):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
-        n_centers, n_features = tiles.centers.shape
+        n_features = tiles.centers.shape[1]
         tile = np.zeros(n_features * STRIDE, X.dtype)
-        scores = np.empty(n_centers * STRIDE, X.dtype)
+        scores = np.empty(4 * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
         distance = np.empty(LANES, X.dtype)
         best = np.empty(LANES, X.dtype)
@@ -229,10 +227,7 @@ def make_assign(dtype, layout):
             stop = min(start + LANES, X.shape[0])
             load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
-            multiply(
-                tiles.centers, tiles.half_norms, n_centers, n_features, tile, scores
-            )
-            best_components(scores, n_centers, distance, best)
+            nearest(tiles.centers, tiles.half_norms, tile, scores, distance, best)
             distances_to_best(tile, n_features, tiles.centers, best, distance)
             out.inertia[part] += weighted_sum(distance, tile_weight)
             if out.labels.size > 0:

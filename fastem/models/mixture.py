@@ -88,7 +88,7 @@ def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None
 
 
 def m_step(family, statistics, params, regularization):
-    """Return the parameters that the statistics make likeliest, and what was repaired."""
+    """Return the likeliest parameters and which components were repaired."""
     weights = statistics.weight / statistics.weight.sum()
     components, repaired = family.maximize(
         statistics, params.components, regularization
