@@ -8,8 +8,10 @@ from fastem.models.kmeans import Seeder, assign, lloyd_step
 
 # k-means++ needs random access to distances, so it works in memory: on all rows up to
 # this many bytes, on a systematic sample of so many from there.
-SEEDING_BYTES = 16 << 20
+SEEDING_BYTES = 8 << 20
 SEEDING_MIN_ROWS_PER_CLUSTER = 64
+# Entries that moments are taken of at a time: temporaries stay in the second cache.
+_MOMENTS_ENTRIES = 1 << 15
 
 
 class KMeansResult(NamedTuple):
@@ -157,16 +159,15 @@ def _relocate_empty(X, sample_weight, centers, moved, weight):
         np.minimum(distances, to_new, out=distances)
 
 
-def weighted_moments(X, sample_weight, block=1 << 14):
+def weighted_moments(X, sample_weight):
     """Return the mean and variance of each feature, (D,) in float64, in two passes."""
-    mean = _weighted_mean(X, sample_weight, block, lambda rows: rows)
-    return mean, _weighted_mean(
-        X, sample_weight, block, lambda rows: (rows - mean) ** 2
-    )
+    mean = _weighted_mean(X, sample_weight, lambda rows: rows)
+    return mean, _weighted_mean(X, sample_weight, lambda rows: (rows - mean) ** 2)
 
 
-def _weighted_mean(X, sample_weight, block, values):
+def _weighted_mean(X, sample_weight, values):
     total, weight = 0.0, 0.0
+    block = max(1, _MOMENTS_ENTRIES // X.shape[1])
     for start in range(0, X.shape[0], block):
         rows = values(X[start : start + block].astype(np.float64))
         w = sample_weight[start : start + block].astype(np.float64)

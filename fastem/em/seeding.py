@@ -14,7 +14,7 @@ from fastem.statistics import add
 # scikit-learn's KMeans defaults, which its mixtures start from.
 KMEANS_MAX_ITER = 300
 KMEANS_TOL = 1e-4
-_RANDOM_BLOCK = 1 << 16
+_RANDOM_BLOCK = 1 << 14
 
 
 def initial_params(

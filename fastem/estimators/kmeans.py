@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -12,7 +13,6 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -196,9 +196,8 @@ default='k-means++'
         X : array-like of shape (N, D)
         """
         check_is_fitted(self)
-        return euclidean_distances(
-            check_rows(self, X, reset=False), self.cluster_centers_
-        )
+        X = check_rows(self, X, reset=False)
+        return cdist(X, self.cluster_centers_).astype(X.dtype, copy=False)
 
     def score(self, X, y=None, sample_weight=None):
         """Return minus the inertia of rows; higher is better.

@@ -96,9 +96,9 @@ class Seeder:
 
     def __init__(self, X, sample_weight):
         self._X, self._weight = X, sample_weight
-        middle = X[len(X) // 2][None].astype(np.float64)
-        spread = np.abs(X - X[len(X) // 2]).max(axis=0).astype(np.float64)
-        self._frame = _isotropic(tile_frame(middle, spread[None] ** 2, X.dtype))
+        corners = np.stack([X.min(axis=0), X[len(X) // 2], X.max(axis=0)])
+        corners = corners.astype(np.float64)
+        self._frame = _isotropic(tile_frame(corners, np.zeros((1, 1)), X.dtype))
         self.closest = np.full(X.shape[0], np.finfo(X.dtype).max, X.dtype)
 
     def add(self, index):
