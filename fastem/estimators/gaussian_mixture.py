@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.em.loop import run_em
 from fastem.em.monitors import make_monitor
 from fastem.em.seeding import initial_params
-from fastem.estimators.validation import check_rows, check_shape, check_weights
+from fastem.estimators.starts import check_start
+from fastem.estimators.validation import check_rows, check_weights
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
 from fastem.families.gaussian import GaussianParams, Regularization
 from fastem.models.mixture import FAMILIES, MixtureParams, e_step, m_step, posterior
@@ -304,7 +305,13 @@ default='kmeans'
         X = check_rows(self, X, reset=True, ensure_min_samples=2)
         sample_weight = check_weights(sample_weight, X)
         _check_enough_rows(X, sample_weight, self.n_components)
-        given = self._check_starts(X.shape[1])
+        given = check_start(
+            self.weights_init,
+            self.means_init,
+            self.precisions_init,
+            self.covariance_type,
+            (self.n_components, X.shape[1]),
+        )
         if monitor is None:
             monitor = make_monitor(self.verbose, self.verbose_interval)
 
@@ -343,59 +350,20 @@ default='kmeans'
         self._warn(best)
         return X
 
-    def _check_starts(self, n_features):
-        """Return the given parts of a start as checked arrays or None."""
-        shapes = {
-            "full": (self.n_components, n_features, n_features),
-            "tied": (n_features, n_features),
-            "diag": (self.n_components, n_features),
-            "spherical": (self.n_components,),
-        }
-        weights, means, precisions = (
-            self.weights_init,
-            self.means_init,
-            self.precisions_init,
-        )
-        if weights is not None:
-            weights = check_shape(weights, (self.n_components,), "weights_init")
-            if weights.min() < 0 or abs(weights.sum() - 1) > 1e-6:
-                raise ValueError(
-                    "weights_init should be proportions: none negative, with sum 1, "
-                    f"but the least is {weights.min()} and the sum {weights.sum()}"
-                )
-        if means is not None:
-            means = check_shape(means, (self.n_components, n_features), "means_init")
-        if precisions is not None:
-            precisions = check_shape(
-                precisions, shapes[self.covariance_type], "precisions_init"
-            )
-            precisions = _factor_precisions(precisions, self.covariance_type)
-        return weights, means, precisions
-
     def _start(self, X, sample_weight, given, regularization, random_state):
-        weights, means, precisions_cholesky = given
-        if any(part is None for part in given):
-            params = initial_params(
-                self._family,
-                X,
-                sample_weight,
-                self.n_components,
-                self.init_params,
-                regularization,
-                random_state,
-            )
-            weights = params.weights if weights is None else weights
-            means = params.components.means if means is None else means
-            components = params.components._replace(means=means)
-        else:
-            components = GaussianParams(means, None, None)
-        if precisions_cholesky is not None:
-            components = GaussianParams(
-                means,
-                _covariances(precisions_cholesky, self.covariance_type),
-                precisions_cholesky,
-            )
-        return MixtureParams(weights, components)
+        """Return where EM begins: what was given, the rest by ``init_params``."""
+        if given.complete():
+            return given.replace(None)
+        params = initial_params(
+            self._family,
+            X,
+            sample_weight,
+            self.n_components,
+            self.init_params,
+            regularization,
+            random_state,
+        )
+        return given.replace(params)
 
     def _keep(self, result):
         """Store the fitted attributes."""
@@ -491,32 +459,3 @@ def _check_enough_rows(X, sample_weight, n_components):
             f"Expected n_samples >= n_components but got n_components = "
             f"{n_components}, n_samples = {n_rows}"
         )
-
-
-def _factor_precisions(precisions, covariance_type):
-    """Return upper triangular U with ``precision = U @ U.T``, or square roots."""
-    if covariance_type in ("diag", "spherical"):
-        if precisions.min() <= 0:
-            raise ValueError(f"'{covariance_type} precision' should be positive")
-        return np.sqrt(precisions)
-    stack = precisions if precisions.ndim == 3 else precisions[None]
-    factors = np.empty_like(stack)
-    for k, precision in enumerate(stack):
-        symmetric = np.allclose(precision, precision.T)
-        if not symmetric or np.linalg.eigvalsh(precision).min() <= 0:
-            which = f" (component {k})" if precisions.ndim == 3 else ""
-            raise ValueError(
-                f"'{covariance_type} precision' should be symmetric, "
-                f"positive-definite{which}"
-            )
-        # The factor of the reversed matrix, reversed, is upper triangular.
-        factors[k] = np.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
-    return factors.reshape(precisions.shape)
-
-
-def _covariances(precisions_cholesky, covariance_type):
-    """Return the covariances of given factors of the precisions."""
-    if covariance_type in ("diag", "spherical"):
-        return precisions_cholesky**-2.0
-    inverse = np.linalg.inv(precisions_cholesky)
-    return np.swapaxes(inverse, -1, -2) @ inverse

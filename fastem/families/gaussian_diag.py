@@ -24,6 +24,9 @@ from fastem.families.gaussian import (
     tile_frame,
     variance_floor,
 )
+from fastem.kernels.products import (
+    subtract_scaled_norms,
+)
 from fastem.kernels.sparse import accumulate_components, flush_components
 from fastem.kernels.tiles import (
     LANES,
@@ -31,7 +34,6 @@ from fastem.kernels.tiles import (
     fill_rows,
     lane_square_sum,
     padded,
-    subtract_scaled_norms,
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.

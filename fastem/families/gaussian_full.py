@@ -24,14 +24,16 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.families.repair import decompose_covariances
+from fastem.kernels.products import (
+    add_lower_outer,
+    subtract_lower_norm,
+)
 from fastem.kernels.sparse import accumulate_components, flush_components
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
-    add_lower_outer,
     fill_rows,
     padded,
-    subtract_lower_norm,
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.

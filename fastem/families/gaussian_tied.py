@@ -29,16 +29,18 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.families.repair import decompose_covariances
+from fastem.kernels.products import (
+    add_lower_outer,
+    add_outer,
+    multiply,
+    subtract_scaled_norms,
+)
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
-    add_lower_outer,
-    add_outer,
     fill_rows,
     lane_sum,
-    multiply,
     padded,
-    subtract_scaled_norms,
 )
 
 

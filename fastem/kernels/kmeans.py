@@ -3,7 +3,13 @@
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.tiles import LANES, STRIDE, multiply_four
+from fastem.kernels.products import (
+    multiply_four,
+)
+from fastem.kernels.tiles import (
+    LANES,
+    STRIDE,
+)
 
 # Up to so many sums, a masked pass over the tile for each beats adding row by row.
 MASKED_MAX_SIZE = 32
