@@ -1,0 +1,39 @@
+"""What a run of the comparisons measures, and how it words a comparison."""
+
+from typing import NamedTuple
+
+
+class Plan(NamedTuple):
+    repeats: int
+    smoke: bool
+    filters: tuple[str, ...]
+
+    def select(self, cases):
+        """Yield the cases that a filter names, shrunk in a smoke run."""
+        for case in cases:
+            if not self.filters or any(case.matches(text) for text in self.filters):
+                yield case.shrunk() if self.smoke else case
+
+    def asked(self, bound):
+        """Return what is asked for, which is nothing of a smoke run's tiny sizes."""
+        return None if self.smoke else bound
+
+
+def compare(theirs, ours, asked):
+    """Return the columns that say how many times faster fastem is."""
+    ratio = _ratio(theirs.minimum, ours.minimum)
+    return {
+        "peer min s": theirs.minimum,
+        "peer median s": theirs.median,
+        "fastem min s": ours.minimum,
+        "fastem median s": ours.median,
+        "ratio": ratio,
+        "median ratio": _ratio(theirs.median, ours.median),
+        "asked": asked,
+        "met": None if asked is None or ratio is None else ratio >= asked,
+    }
+
+
+def _ratio(theirs, ours):
+    """Return their time over ours, None where noise swallowed a time by difference."""
+    return theirs / ours if theirs > 0 and ours > 0 else None
