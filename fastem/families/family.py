@@ -22,6 +22,8 @@ class Family:
     log_density : callable
         ``log_density(tile_params, scratch, out)``: joint log density of each
         component and lane, ``out[k * STRIDE + b]``.
+    joint_log_density : callable
+        The same, free to set -inf where a component's share of a row is negligible.
     accumulate : callable
         ``accumulate(tile_params, scratch, responsibilities, slots, slot)``: add the
         tile's statistics to a slot.
@@ -44,6 +46,7 @@ class Family:
     allocate: Callable
     load: Callable
     log_density: Callable
+    joint_log_density: Callable
     accumulate: Callable
     flush: Callable
     from_variances: Callable

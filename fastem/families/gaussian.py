@@ -58,6 +58,10 @@ class GaussianScratch(NamedTuple):
     held: np.ndarray
     lanes: np.ndarray
     roots: np.ndarray
+    largest: np.ndarray
+    best: np.ndarray
+    ends: np.ndarray  # (K,)
+    rest: np.ndarray  # (1,): tiles to go before pruning is tried again
 
 
 class GaussianSlots(NamedTuple):
@@ -106,11 +110,15 @@ def allocate(tile_params):
     return GaussianScratch(
         np.zeros(n_features * STRIDE, dtype),
         np.empty(max(4, n_features) * STRIDE, dtype),
-        np.empty((n_features, STRIDE), dtype),
+        np.zeros((n_features, STRIDE), dtype),
         np.empty((n_components, n_features, PENDING_STRIDE), dtype),
         np.zeros(n_components, np.int64),
         np.empty(LANES + 1, np.int64),
         np.empty(LANES, dtype),
+        np.empty(LANES, dtype),
+        np.empty(LANES, dtype),
+        np.empty(n_components, np.int64),
+        np.zeros(1, np.int64),
     )
 
 

@@ -25,9 +25,11 @@ from fastem.families.gaussian import (
 )
 from fastem.families.repair import decompose_covariances
 from fastem.kernels.products import (
+    WIDE,
     add_lower_outer,
     subtract_lower_norm,
 )
+from fastem.kernels.pruning import relevant_log_density
 from fastem.kernels.sparse import accumulate_components, flush_components
 from fastem.kernels.tiles import (
     LANES,
@@ -38,6 +40,8 @@ from fastem.kernels.tiles import (
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 8
+# With fewer, the whole density costs little more than its bound.
+PRUNING_MIN_FEATURES = 24
 
 
 @tile_function
@@ -53,7 +57,18 @@ def log_density(tile_params, scratch, out):
             scratch.tile,
             scratch.work,
             out[k * STRIDE : k * STRIDE + LANES],
+            WIDE,
         )
+
+
+@tile_function
+def joint_log_density(tile_params, scratch, out):
+    """As ``log_density``, but -inf where a component is negligible for a row."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
+        scratch.rest[0] -= 1
+        log_density(tile_params, scratch, out)
+    else:
+        relevant_log_density(tile_params, scratch, out)
 
 
 @tile_function
@@ -194,6 +209,7 @@ FULL = Family(
     allocate,
     load,
     log_density,
+    joint_log_density,
     accumulate,
     flush,
     from_variances,

@@ -261,6 +261,7 @@ TIED = Family(
     allocate,
     load,
     log_density,
+    log_density,
     accumulate,
     flush,
     from_variances,

@@ -4,6 +4,7 @@ import numpy as np
 
 from fastem.compile import tile_function
 from fastem.kernels.products import (
+    WIDE,
     multiply_four,
 )
 from fastem.kernels.tiles import (
@@ -27,7 +28,7 @@ def nearest(centers, half_norms, tile, scores, largest, best):
         largest[b] = -np.inf
         best[b] = 0
     for row in range(0, n_centers, 4):
-        multiply_four(centers, half_norms, row, n_features, tile, scores)
+        multiply_four(centers, half_norms, row, n_features, tile, scores, WIDE)
         for j in range(4):
             center = largest.dtype.type(row + j)
             s = scores[j * STRIDE : j * STRIDE + LANES]

@@ -8,9 +8,14 @@ even numbers, so that blocks of four and one of two cover them, or to multiples 
 from fastem.compile import tile_function
 from fastem.kernels.tiles import LANES, STRIDE
 
+# How many lanes a product covers, as a tuple with an item for every sixteen: of a tuple
+# the length is known when Numba compiles, so that loops have constant trip counts.
+WIDE = (0,) * (LANES // 16)
+NARROW = (0,)
+
 
 @tile_function
-def add_block_product(matrix, row, column, tile, out):
+def add_block_product(matrix, row, column, tile, out, width):
     """Add ``matrix[row:row+4, column:column+4] @ tile[column:column+4]`` to 4 rows."""
     m00, m01, m02, m03 = (
         matrix[row, column],
@@ -37,7 +42,7 @@ def add_block_product(matrix, row, column, tile, out):
         matrix[row + 3, column + 3],
     )
     x = tile[column * STRIDE : (column + 4) * STRIDE]
-    for b in range(LANES):
+    for b in range(16 * len(width)):
         x0 = x[b]
         x1 = x[STRIDE + b]
         x2 = x[2 * STRIDE + b]
@@ -53,22 +58,22 @@ def multiply(matrix, shift, n_rows, n_columns, tile, out):
     """Set ``out = matrix @ tile + shift``; both sizes are multiples of four."""
     for row in range(0, n_rows, 4):
         block = out[row * STRIDE : (row + 4) * STRIDE]
-        multiply_four(matrix, shift, row, n_columns, tile, block)
+        multiply_four(matrix, shift, row, n_columns, tile, block, WIDE)
 
 
 @tile_function
-def multiply_four(matrix, shift, row, n_columns, tile, out):
+def multiply_four(matrix, shift, row, n_columns, tile, out, width):
     """Set the four rows of ``out`` to rows row..row+4 of ``matrix @ tile + shift``."""
     for j in range(4):
-        lanes = out[j * STRIDE : j * STRIDE + LANES]
-        for b in range(LANES):
+        lanes = out[j * STRIDE : (j + 1) * STRIDE]
+        for b in range(16 * len(width)):
             lanes[b] = shift[row + j]
     for column in range(0, n_columns, 4):
-        add_block_product(matrix, row, column, tile, out)
+        add_block_product(matrix, row, column, tile, out, width)
 
 
 @tile_function
-def subtract_lower_norm(lower, shift, n_features, tile, work, out):
+def subtract_lower_norm(lower, shift, n_features, tile, work, out, width):
     """Subtract ``|lower @ tile + shift|**2`` from each lane of ``out``.
 
     ``lower`` is lower triangular with an even size; ``work`` holds four rows.
@@ -76,23 +81,23 @@ def subtract_lower_norm(lower, shift, n_features, tile, work, out):
     row = 0
     while row + 4 <= n_features:
         if row == 0:
-            _subtract_first_block(lower, shift, tile, out)
+            _subtract_first_block(lower, shift, tile, out, width)
         else:
-            multiply_four(lower, shift, row, row, tile, work)
-            _subtract_diagonal_block(lower, row, tile, work, out)
+            multiply_four(lower, shift, row, row, tile, work, width)
+            _subtract_diagonal_block(lower, row, tile, work, out, width)
         row += 4
     if row < n_features:
-        _subtract_last_two(lower, shift, row, tile, work, out)
+        _subtract_last_two(lower, shift, row, tile, work, out, width)
 
 
 @tile_function
-def _subtract_first_block(lower, shift, tile, out):
+def _subtract_first_block(lower, shift, tile, out, width):
     l00 = lower[0, 0]
     l10, l11 = lower[1, 0], lower[1, 1]
     l20, l21, l22 = lower[2, 0], lower[2, 1], lower[2, 2]
     l30, l31, l32, l33 = lower[3, 0], lower[3, 1], lower[3, 2], lower[3, 3]
     s0, s1, s2, s3 = shift[0], shift[1], shift[2], shift[3]
-    for b in range(LANES):
+    for b in range(16 * len(width)):
         x0 = tile[b]
         x1 = tile[STRIDE + b]
         x2 = tile[2 * STRIDE + b]
@@ -105,7 +110,7 @@ def _subtract_first_block(lower, shift, tile, out):
 
 
 @tile_function
-def _subtract_diagonal_block(lower, row, tile, work, out):
+def _subtract_diagonal_block(lower, row, tile, work, out, width):
     l00 = lower[row, row]
     l10, l11 = lower[row + 1, row], lower[row + 1, row + 1]
     l20, l21, l22 = (
@@ -116,7 +121,7 @@ def _subtract_diagonal_block(lower, row, tile, work, out):
     l30, l31 = lower[row + 3, row], lower[row + 3, row + 1]
     l32, l33 = lower[row + 3, row + 2], lower[row + 3, row + 3]
     x = tile[row * STRIDE : (row + 4) * STRIDE]
-    for b in range(LANES):
+    for b in range(16 * len(width)):
         x0 = x[b]
         x1 = x[STRIDE + b]
         x2 = x[2 * STRIDE + b]
@@ -129,28 +134,28 @@ def _subtract_diagonal_block(lower, row, tile, work, out):
 
 
 @tile_function
-def _subtract_last_two(lower, shift, row, tile, work, out):
+def _subtract_last_two(lower, shift, row, tile, work, out, width):
     s0, s1 = shift[row], shift[row + 1]
     if row > 0:
-        for b in range(LANES):
+        for b in range(16 * len(width)):
             work[b] = s0
             work[STRIDE + b] = s1
         for column in range(row):
             m0 = lower[row, column]
             m1 = lower[row + 1, column]
             x = tile[column * STRIDE : column * STRIDE + LANES]
-            for b in range(LANES):
+            for b in range(16 * len(width)):
                 work[b] += m0 * x[b]
                 work[STRIDE + b] += m1 * x[b]
     l00, l10, l11 = lower[row, row], lower[row + 1, row], lower[row + 1, row + 1]
     x = tile[row * STRIDE : (row + 2) * STRIDE]
     if row > 0:
-        for b in range(LANES):
+        for b in range(16 * len(width)):
             z0 = work[b] + l00 * x[b]
             z1 = work[STRIDE + b] + l10 * x[b] + l11 * x[STRIDE + b]
             out[b] -= z0 * z0 + z1 * z1
     else:
-        for b in range(LANES):
+        for b in range(16 * len(width)):
             z0 = s0 + l00 * x[b]
             z1 = s1 + l10 * x[b] + l11 * x[STRIDE + b]
             out[b] -= z0 * z0 + z1 * z1

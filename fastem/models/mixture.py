@@ -138,7 +138,8 @@ def _example(family, dtype):
 def make_e_step(family_name, dtype):
     """Build the E-step kernel of a family for one floating-point type."""
     family = FAMILIES[family_name]
-    allocate, load, log_density = family.allocate, family.load, family.log_density
+    allocate, load = family.allocate, family.load
+    joint_log_density = family.joint_log_density
     accumulate, flush = family.accumulate, family.flush
     digest = source_digest()
     tile_params_type, slots_type = map(typeof, _example(family, dtype))
@@ -171,7 +172,7 @@ def make_e_step(family_name, dtype):
             if assignment == GIVEN:
                 given_responsibilities(given, start, stop, tile_weight, p)
             else:
-                log_density(tile_params, scratch, p)
+                joint_log_density(tile_params, scratch, p)
                 if assignment == HARD:
                     hard_responsibilities(
                         p, n_components, tile_weight, log_likelihood, work
@@ -218,7 +219,8 @@ def make_e_step(family_name, dtype):
 def make_posterior(family_name, dtype):
     """Build the kernel that scores and labels rows."""
     family = FAMILIES[family_name]
-    allocate, load, log_density = family.allocate, family.load, family.log_density
+    allocate, load = family.allocate, family.load
+    joint_log_density = family.joint_log_density
     digest = source_digest()
     tile_params_type, _ = map(typeof, _example(family, dtype))
     out_type = typeof(
@@ -241,7 +243,7 @@ def make_posterior(family_name, dtype):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
             load(X, start, stop, tile_params, scratch)
-            log_density(tile_params, scratch, p)
+            joint_log_density(tile_params, scratch, p)
             if out.labels.size > 0:
                 best_components(p, n_components, lane_values, work)
                 for b in range(stop - start):
