@@ -54,6 +54,7 @@ class GaussianScratch(NamedTuple):
     tile: np.ndarray
     work: np.ndarray
     deviations: np.ndarray
+    gathered: np.ndarray
     pending: np.ndarray
     held: np.ndarray
     lanes: np.ndarray
@@ -110,7 +111,8 @@ def allocate(tile_params):
     return GaussianScratch(
         np.zeros(n_features * STRIDE, dtype),
         np.empty(max(4, n_features) * STRIDE, dtype),
-        np.zeros((n_features, STRIDE), dtype),
+        np.empty((n_features, STRIDE), dtype),
+        np.zeros(n_features * STRIDE, dtype),
         np.empty((n_components, n_features, PENDING_STRIDE), dtype),
         np.zeros(n_components, np.int64),
         np.empty(LANES + 1, np.int64),

@@ -24,20 +24,20 @@ from fastem.families.gaussian import (
     tile_frame,
     variance_floor,
 )
-from fastem.kernels.products import (
-    subtract_scaled_norms,
-)
-from fastem.kernels.sparse import accumulate_components, flush_components
+from fastem.kernels.products import subtract_scaled_norm, subtract_scaled_norms
+from fastem.kernels.pruning import relevant_log_density
+from fastem.kernels.sparse import accumulate_components
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     fill_rows,
-    lane_square_sum,
     padded,
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 24
+# With fewer, the whole density costs little more than its bound.
+PRUNING_MIN_FEATURES = 32
 
 
 @tile_function
@@ -48,10 +48,20 @@ def log_density(tile_params, scratch, out):
 
 
 @tile_function
-def _add_tile(tile, center, r, scratch, first, second):
+def joint_log_density(tile_params, scratch, out):
+    """As ``log_density``, but -inf where a component is negligible for a row."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
+        scratch.rest[0] -= 1
+        log_density(tile_params, scratch, out)
+    else:
+        relevant_log_density(subtract_scaled_norm, tile_params, scratch, out)
+
+
+@tile_function
+def _add_tile(center, r, scratch, first, second):
     for i in range(center.size):
         c = center[i]
-        x = tile[i * STRIDE : i * STRIDE + LANES]
+        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
         sum_first = sum_second = r.dtype.type(0)
         for b in range(LANES):
             y = x[b] - c
@@ -62,9 +72,17 @@ def _add_tile(tile, center, r, scratch, first, second):
 
 
 @tile_function
-def _add_rows(rows, n_lanes, second):
-    for i in range(rows.shape[0]):
-        second[i] += lane_square_sum(rows[i], n_lanes)
+def _add_lanes(center, r, lanes, scratch, pool, first, second):
+    for i in range(center.size):
+        c = center[i]
+        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        sum_first = sum_second = r.dtype.type(0)
+        for b in lanes:
+            y = x[b] - c
+            sum_first += r[b] * y
+            sum_second += r[b] * y * y
+        first[i] += sum_first
+        second[i] += sum_second
 
 
 @tile_function
@@ -72,10 +90,9 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's first and second moments about each component's centre."""
     accumulate_components(
         _add_tile,
-        _add_rows,
+        _add_lanes,
         GATHER_MIN_FEATURES,
         tile_params.centers,
-        scratch.tile,
         responsibilities,
         scratch,
         slots,
@@ -85,8 +102,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 
 @tile_function
 def flush(tile_params, scratch, slots, slot):
-    """Add the lanes that wait in the pending blocks."""
-    flush_components(_add_rows, scratch, slots, slot)
+    """Nothing waits."""
 
 
 def tile_params(params, log_weights, dtype):
@@ -195,7 +211,7 @@ DIAG = Family(
     allocate,
     load,
     log_density,
-    log_density,
+    joint_log_density,
     accumulate,
     flush,
     diag_from_variances,
@@ -210,7 +226,7 @@ SPHERICAL = Family(
     allocate,
     load,
     log_density,
-    log_density,
+    joint_log_density,
     accumulate,
     flush,
     spherical_from_variances,

@@ -26,11 +26,15 @@ from fastem.families.gaussian import (
 from fastem.families.repair import decompose_covariances
 from fastem.kernels.products import (
     WIDE,
-    add_lower_outer,
     subtract_lower_norm,
 )
 from fastem.kernels.pruning import relevant_log_density
-from fastem.kernels.sparse import accumulate_components, flush_components
+from fastem.kernels.sparse import (
+    accumulate_components,
+    add_outer_of_lanes,
+    add_outer_of_tile,
+    flush_outer,
+)
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
@@ -68,40 +72,17 @@ def joint_log_density(tile_params, scratch, out):
         scratch.rest[0] -= 1
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(tile_params, scratch, out)
-
-
-@tile_function
-def _add_tile(tile, center, r, scratch, first, second):
-    roots = scratch.roots
-    for b in range(LANES):
-        roots[b] = np.sqrt(r[b])
-    for i in range(center.size):
-        c = center[i]
-        x = tile[i * STRIDE : i * STRIDE + LANES]
-        total = r.dtype.type(0)
-        for b in range(LANES):
-            y = roots[b] * (x[b] - c)
-            scratch.deviations[i, b] = y
-            total += roots[b] * y
-        first[i] += total
-    _add_rows(scratch.deviations, LANES, second)
-
-
-@tile_function
-def _add_rows(rows, n_lanes, second):
-    add_lower_outer(rows, rows, rows.shape[0], n_lanes, second)
+        relevant_log_density(subtract_lower_norm, tile_params, scratch, out)
 
 
 @tile_function
 def accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's first and second moments about each component's centre."""
     accumulate_components(
-        _add_tile,
-        _add_rows,
+        add_outer_of_tile,
+        add_outer_of_lanes,
         GATHER_MIN_FEATURES,
         tile_params.centers,
-        scratch.tile,
         responsibilities,
         scratch,
         slots,
@@ -112,7 +93,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 @tile_function
 def flush(tile_params, scratch, slots, slot):
     """Add the lanes that wait in the pending blocks."""
-    flush_components(_add_rows, scratch, slots, slot)
+    flush_outer(scratch, slots, slot)
 
 
 def tile_params(params, log_weights, dtype):

@@ -35,13 +35,24 @@ from fastem.kernels.products import (
     multiply,
     subtract_scaled_norms,
 )
+from fastem.kernels.sparse import (
+    PENDING_STRIDE,
+    accumulate_components,
+    add_outer_of_lanes,
+    add_outer_of_tile,
+    flush_outer,
+)
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
+    count_positive,
     fill_rows,
     lane_sum,
     padded,
 )
+
+# With more pairs of a row and a component that counts, per row, blending is less work.
+BLEND_MIN_PAIRS = 3
 
 
 class TiedScratch(NamedTuple):
@@ -51,6 +62,11 @@ class TiedScratch(NamedTuple):
     whitened: np.ndarray
     blend: np.ndarray  # the mean m of each lane
     row_weight: np.ndarray
+    deviations: np.ndarray
+    pending: np.ndarray
+    held: np.ndarray
+    lanes: np.ndarray
+    roots: np.ndarray
 
 
 class TiedSlots(NamedTuple):
@@ -59,9 +75,9 @@ class TiedSlots(NamedTuple):
     log_likelihood: np.ndarray  # (P,)
     total_weight: np.ndarray  # (P,)
     weight: np.ndarray  # (P, K)
-    first: np.ndarray  # (P, K * D): sum of r x, about the origin
-    second: np.ndarray  # (P, D * (D + 1) / 2): sum of (x - m)(x - m)^T
-    together: np.ndarray  # (P, K * (K + 1) / 2): sum of r_k r_l
+    first: np.ndarray  # (P, K, D): sum of r (x - c)
+    second: np.ndarray  # (P, 1, D * (D + 1) / 2): sum of outer products
+    together: np.ndarray  # (P, K * (K + 1) / 2): sum of r_k r_l where these blend
 
 
 class TiedTileParams(NamedTuple):
@@ -74,7 +90,8 @@ class TiedTileParams(NamedTuple):
     whitening: np.ndarray  # (D, D)
     shift: np.ndarray  # (K, D), minus the whitened centres
     ones: np.ndarray  # (K, D)
-    columns: np.ndarray  # (D, K), the centres as columns
+    centers: np.ndarray  # (K, D)
+    columns: np.ndarray  # (D, K), the same as columns
     zeros: np.ndarray  # (D,)
 
 
@@ -87,6 +104,11 @@ def allocate(tile_params):
         np.zeros(size, dtype),
         np.empty(size, dtype),
         np.empty(size, dtype),
+        np.empty(LANES, dtype),
+        np.empty((tile_params.zeros.size, STRIDE), dtype),
+        np.empty((1, tile_params.zeros.size, PENDING_STRIDE), dtype),
+        np.zeros(1, np.int64),
+        np.empty(LANES + 1, np.int64),
         np.empty(LANES, dtype),
     )
 
@@ -109,20 +131,47 @@ def log_density(tile_params, scratch, out):
 
 @tile_function
 def accumulate(tile_params, scratch, responsibilities, slots, slot):
-    """Add the tile's moments; the responsibilities are used up."""
+    """Add the tile's moments; the responsibilities may be used up.
+
+    Where most rows are one component's, each (row, component) pair is added alone.
+    """
+    n_pairs = 0
+    for k in range(tile_params.log_norm.size):
+        n_pairs += count_positive(responsibilities[k * STRIDE : k * STRIDE + LANES])
+    if n_pairs > BLEND_MIN_PAIRS * LANES:
+        _blend(tile_params, scratch, responsibilities, slots, slot)
+    else:
+        accumulate_components(
+            add_outer_of_tile,
+            add_outer_of_lanes,
+            0,
+            tile_params.centers,
+            responsibilities,
+            scratch,
+            slots,
+            slot,
+        )
+
+
+@tile_function
+def _blend(tile_params, scratch, responsibilities, slots, slot):
+    """Add all rows by way of their means of centres m."""
     n_components = tile_params.log_norm.size
     size, padded_components = tile_params.columns.shape
     row_weight = scratch.row_weight
+    first = slots.first[slot]
+    lanes = responsibilities.reshape(padded_components, STRIDE)
+    tile = scratch.tile.reshape(size, STRIDE)
+    add_outer(lanes, padded_components, tile, size, LANES, first.reshape(first.size))
     for b in range(LANES):
         row_weight[b] = 0
     for k in range(n_components):
-        r = responsibilities[k * STRIDE : k * STRIDE + LANES]
-        slots.weight[slot, k] += lane_sum(r, LANES)
+        weight = lane_sum(lanes[k], LANES)
+        slots.weight[slot, k] += weight
+        for i in range(size):
+            first[k, i] -= weight * tile_params.centers[k, i]
         for b in range(LANES):
-            row_weight[b] += r[b]
-    lanes = responsibilities.reshape(padded_components, STRIDE)
-    tile = scratch.tile.reshape(size, STRIDE)
-    add_outer(lanes, padded_components, tile, size, LANES, slots.first[slot])
+            row_weight[b] += lanes[k, b]
 
     multiply(
         tile_params.columns,
@@ -132,17 +181,17 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
         responsibilities,
         scratch.blend,
     )
-    inverse_root = scratch.whitened[:LANES]
+    inverse_root = scratch.roots
     for b in range(LANES):
         w = row_weight[b]
         inverse_root[b] = 1 / np.sqrt(w) if w > 0 else w
-    deviations = scratch.blend.reshape(size, STRIDE)
+    blend = scratch.blend.reshape(size, STRIDE)
+    deviations = scratch.deviations
     for i in range(size):
         for b in range(LANES):
-            deviations[i, b] = (
-                row_weight[b] * tile[i, b] - deviations[i, b]
-            ) * inverse_root[b]
-    add_lower_outer(deviations, deviations, size, LANES, slots.second[slot])
+            y = row_weight[b] * tile[i, b] - blend[i, b]
+            deviations[i, b] = y * inverse_root[b]
+    add_lower_outer(deviations, deviations, size, LANES, slots.second[slot, 0])
 
     for k in range(n_components):
         for b in range(LANES):
@@ -152,7 +201,8 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 
 @tile_function
 def flush(tile_params, scratch, slots, slot):
-    """Nothing waits."""
+    """Add the lanes that wait in the pending block."""
+    flush_outer(scratch, slots, slot)
 
 
 def tile_params(params, log_weights, dtype):
@@ -179,6 +229,7 @@ def tile_params(params, log_weights, dtype):
         base.whitening,
         base.shift,
         np.ones_like(base.shift),
+        np.ascontiguousarray(columns.T, dtype),
         columns.astype(dtype),
         np.zeros(size, dtype),
     )
@@ -197,8 +248,8 @@ def slots(params, n_slots):
         np.zeros(n_slots),
         np.zeros(n_slots),
         np.zeros((n_slots, n_components)),
-        np.zeros((n_slots, components * size)),
-        np.zeros((n_slots, size * (size + 1) // 2)),
+        np.zeros((n_slots, components, size)),
+        np.zeros((n_slots, 1, size * (size + 1) // 2)),
         np.zeros((n_slots, components * (components + 1) // 2)),
     )
 
@@ -208,10 +259,8 @@ def statistics(params, frame, tile_params, slots):
     n_components, n_features = params.means.shape
     total = add_slots(slots)
     weight = total.weight
-    size = tile_params.zeros.size
-    first = total.first.reshape(-1, size)[:n_components, :n_features] * frame.scale
-    first += weight[:, None] * (frame.origin - params.means)
-    second = _unpack(total.second, n_features) * np.outer(frame.scale, frame.scale)
+    first = total.first[:n_components, :n_features] * frame.scale
+    second = _unpack(total.second[0], n_features) * np.outer(frame.scale, frame.scale)
     together = _unpack(total.together, n_components)
     centers = tile_params.columns[:n_features, :n_components].T.astype(np.float64)
     centers = frame.from_tile(centers)
@@ -219,8 +268,9 @@ def statistics(params, frame, tile_params, slots):
         apart = centers[k + 1 :] - center
         second += (apart * together[k, k + 1 :, None]).T @ apart
     delta = centers - params.means
-    cross = (first - weight[:, None] * delta).T @ delta
+    cross = first.T @ delta
     second += cross + cross.T + (weight[:, None] * delta).T @ delta
+    first += weight[:, None] * delta
     return GaussianStatistics(
         float(total.log_likelihood), float(total.total_weight), weight, first, second
     )

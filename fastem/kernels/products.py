@@ -191,6 +191,18 @@ def subtract_scaled_norms(factors, shifts, tile, out):
 
 
 @tile_function
+def subtract_scaled_norm(factors, shift, n_features, tile, work, out, width):
+    """As :func:`subtract_lower_norm` for a diagonal; ``work`` is not needed."""
+    for i in range(0, n_features, 2):
+        f0, f1, s0, s1 = factors[i], factors[i + 1], shift[i], shift[i + 1]
+        x = tile[i * STRIDE : (i + 2) * STRIDE]
+        for b in range(16 * len(width)):
+            z0 = f0 * x[b] + s0
+            z1 = f1 * x[STRIDE + b] + s1
+            out[b] -= z0 * z0 + z1 * z1
+
+
+@tile_function
 def _subtract_eight(factors, shifts, i, tile, out):
     f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
     f4, f5, f6, f7 = factors[i + 4], factors[i + 5], factors[i + 6], factors[i + 7]

@@ -1,15 +1,16 @@
 """Accumulation that works only where responsibilities are not negligible.
 
-The moments of a component need, of each row, ``sqrt(r) * (x - c)`` alone: products of
-two of these are the second moments, products with ``sqrt(r)`` the first. Where most
-lanes count, the whole tile goes at once; elsewhere the lanes that count are gathered
-per component, until ``PENDING`` of them fill a block worth a vectorised pass.
+Where most lanes of a tile count for a component, the whole tile goes at once; elsewhere
+the lanes that count are listed and worked alone. Outer products are worth a vectorised
+pass only in blocks, so for these lanes are gathered from tile to tile until ``PENDING``
+of them wait, as ``sqrt(r) * (x - c)``, whose products are the second moments.
 """
 
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.tiles import LANES, STRIDE, count_positive, lane_sum
+from fastem.kernels.products import add_lower_outer
+from fastem.kernels.tiles import LANES, STRIDE, lane_sum
 
 PENDING = 64
 PENDING_STRIDE = PENDING + 8
@@ -18,12 +19,26 @@ GATHER_MAX_LANES = LANES // 2
 
 
 @tile_function
+def list_positive(values, lanes):
+    """List the lanes above zero and return their number."""
+    count = 0
+    for begin in range(0, LANES, 16):
+        total = values.dtype.type(0)
+        for b in range(begin, begin + 16):
+            total += values[b]
+        if total > 0:
+            for b in range(begin, begin + 16):
+                lanes[count] = b
+                count += values[b] > 0
+    return count
+
+
+@tile_function
 def accumulate_components(
     add_tile,
-    add_rows,
+    add_lanes,
     min_features,
     centers,
-    tile,
     responsibilities,
     scratch,
     slots,
@@ -31,54 +46,84 @@ def accumulate_components(
 ):
     """Add the weight and the first and second moments about each centre to a slot.
 
-    ``add_tile(tile, center, r, scratch, first, second)`` adds a whole tile's moments,
-    ``add_rows(rows, n_lanes, second)`` the second moments of gathered lanes. With fewer
-    than ``min_features`` nothing is gathered.
+    ``add_tile(center, r, scratch, first, second)`` adds those of a whole tile,
+    ``add_lanes(center, r, lanes, scratch, k, first, second)`` those of some lanes. With
+    fewer than ``min_features`` the whole tile always goes. Families that pool have one
+    second moment for all components.
     """
     n_components, n_features = centers.shape
+    n_pools = slots.second.shape[1]
     for k in range(n_components):
         r = responsibilities[k * STRIDE : k * STRIDE + LANES]
-        count = count_positive(r)
-        if count == 0:
+        weight = lane_sum(r, LANES)
+        if weight == 0:
             continue
-        slots.weight[slot, k] += lane_sum(r, LANES)
-        first, second = slots.first[slot, k], slots.second[slot, k]
-        if n_features < min_features or count > GATHER_MAX_LANES:
-            add_tile(tile, centers[k], r, scratch, first, second)
+        slots.weight[slot, k] += weight
+        pool = min(k, n_pools - 1)
+        first, second = slots.first[slot, k], slots.second[slot, pool]
+        if n_features < min_features:
+            add_tile(centers[k], r, scratch, first, second)
             continue
         lanes = scratch.lanes
-        count = 0
-        for b in range(LANES):
-            lanes[count] = b
-            count += r[b] > 0
-        for n in range(count):
-            scratch.roots[n] = np.sqrt(r[lanes[n]])
-        done = 0
-        while done < count:
-            held = scratch.held[k]
-            taken = min(count - done, PENDING - held)
-            _gather(
-                tile,
-                centers[k],
-                lanes[done : done + taken],
-                scratch.roots[done : done + taken],
-                scratch.pending[k, :, held:],
-                first,
-            )
-            done += taken
-            scratch.held[k] = held + taken
-            if held + taken == PENDING:
-                add_rows(scratch.pending[k], PENDING, second)
-                scratch.held[k] = 0
+        count = list_positive(r, lanes)
+        if count > GATHER_MAX_LANES:
+            add_tile(centers[k], r, scratch, first, second)
+        else:
+            add_lanes(centers[k], r, lanes[:count], scratch, pool, first, second)
 
 
 @tile_function
-def flush_components(add_rows, scratch, slots, slot):
-    """Add the lanes that still wait in the pending blocks."""
-    for k in range(scratch.held.size):
-        if scratch.held[k] > 0:
-            add_rows(scratch.pending[k], scratch.held[k], slots.second[slot, k])
-            scratch.held[k] = 0
+def add_outer_of_tile(center, r, scratch, first, second):
+    """Add a whole tile's deviations and their outer products."""
+    roots = scratch.roots
+    for b in range(LANES):
+        roots[b] = np.sqrt(r[b])
+    for i in range(center.size):
+        c = center[i]
+        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        total = r.dtype.type(0)
+        for b in range(LANES):
+            y = roots[b] * (x[b] - c)
+            scratch.deviations[i, b] = y
+            total += roots[b] * y
+        first[i] += total
+    add_lower_outer(scratch.deviations, scratch.deviations, center.size, LANES, second)
+
+
+@tile_function
+def add_outer_of_lanes(center, r, lanes, scratch, pool, first, second):
+    """Add some lanes' deviations; their outer products as soon as a block is full."""
+    roots = scratch.roots
+    for n in range(lanes.size):
+        roots[n] = np.sqrt(r[lanes[n]])
+    done = 0
+    while done < lanes.size:
+        held = scratch.held[pool]
+        taken = min(lanes.size - done, PENDING - held)
+        _gather(
+            scratch.tile,
+            center,
+            lanes[done : done + taken],
+            roots[done : done + taken],
+            scratch.pending[pool, :, held:],
+            first,
+        )
+        done += taken
+        scratch.held[pool] = held + taken
+        if held + taken == PENDING:
+            block = scratch.pending[pool]
+            add_lower_outer(block, block, center.size, PENDING, second)
+            scratch.held[pool] = 0
+
+
+@tile_function
+def flush_outer(scratch, slots, slot):
+    """Add the outer products of the lanes that still wait."""
+    for pool in range(scratch.held.size):
+        held = scratch.held[pool]
+        block = scratch.pending[pool]
+        add_lower_outer(block, block, block.shape[0], held, slots.second[slot, pool])
+        scratch.held[pool] = 0
 
 
 @tile_function

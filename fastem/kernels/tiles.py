@@ -96,15 +96,6 @@ def lane_sum(values, n_lanes):
 
 
 @tile_function
-def lane_square_sum(values, n_lanes):
-    """Return the sum of the squares of the first lanes."""
-    total = values.dtype.type(0)
-    for b in range(n_lanes):
-        total += values[b] * values[b]
-    return total
-
-
-@tile_function
 def count_positive(values):
     """Return how many lanes are above zero."""
     count = np.int64(0)
