@@ -72,6 +72,11 @@ def data_type(dtype, ndim, layout="A"):
     return types.Array(getattr(types, dtype), ndim, layout, readonly=True)
 
 
+def layout(X):
+    """Return the layout to compile for: contiguous rows read faster than any others."""
+    return "C" if X.flags.c_contiguous else "A"
+
+
 class _MachineCode(types.WrapperAddressProtocol):
     """A compiled function as an address, which compiled code can be handed to call."""
 

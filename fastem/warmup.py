@@ -44,7 +44,7 @@ def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES):
             for make in (make_e_step, make_posterior):
                 name = f"{family} {make.__name__.removeprefix('make_')} {dtype}"
                 steps.append(
-                    (name, lambda make=make, f=family, dtype=dtype: make(f, dtype))
+                    (name, lambda make=make, f=family, d=dtype: make(f, d, "C"))
                 )
     return steps
 

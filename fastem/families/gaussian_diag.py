@@ -4,9 +4,11 @@ The spherical family is the diagonal one with equal variances: the same kernels,
 maximisation.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fastem.compile import tile_function
+from fastem.compile import allocating_function, tile_function
 from fastem.families.family import Family
 from fastem.families.gaussian import (
     LOG_2_PI,
@@ -14,9 +16,7 @@ from fastem.families.gaussian import (
     GaussianSlots,
     GaussianStatistics,
     add_slots,
-    allocate,
     drift,
-    load,
     make_tile_params,
     moved_means,
     pad_features,
@@ -31,6 +31,7 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     fill_rows,
+    load_tile,
     padded,
 )
 
@@ -38,6 +39,48 @@ from fastem.kernels.tiles import (
 GATHER_MIN_FEATURES = 24
 # With fewer, the whole density costs little more than its bound.
 PRUNING_MIN_FEATURES = 32
+
+
+class DiagScratch(NamedTuple):
+    """Working memory of one part of the rows."""
+
+    tile: np.ndarray
+    rows: np.ndarray  # (LANES, D): the tile, upright, where lanes are worked alone
+    lanes: np.ndarray
+    roots: np.ndarray
+    largest: np.ndarray
+    best: np.ndarray
+    ends: np.ndarray  # (K,)
+    rest: np.ndarray  # (1,): tiles to go before pruning is tried again
+
+
+@allocating_function
+def allocate(tile_params):
+    """Return the working memory of one part."""
+    n_components, n_features = tile_params.centers.shape
+    dtype = tile_params.centers.dtype
+    return DiagScratch(
+        np.zeros(n_features * STRIDE, dtype),
+        np.zeros((LANES, n_features), dtype),
+        np.empty(LANES + 1, np.int64),
+        np.empty(LANES, dtype),
+        np.empty(LANES, dtype),
+        np.empty(LANES, dtype),
+        np.empty(n_components, np.int64),
+        np.zeros(1, np.int64),
+    )
+
+
+@tile_function
+def load(X, start, stop, tile_params, scratch):
+    """Fetch a tile of rows in tile coordinates, upright as well where that is used."""
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
+    load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
+    if origin.size >= GATHER_MIN_FEATURES:
+        for b in range(stop - start):
+            row = scratch.rows[b]
+            for i in range(origin.size):
+                row[i] = (X[start + b, i] - origin[i]) * inverse_scale[i]
 
 
 @tile_function
@@ -48,13 +91,33 @@ def log_density(tile_params, scratch, out):
 
 
 @tile_function
+def _subtract_leading(k, n_leading, tile_params, scratch, p):
+    subtract_scaled_norm(
+        tile_params.whitening[k], tile_params.shift[k], n_leading, scratch.tile, p
+    )
+
+
+@tile_function
+def _finish(k, lanes, tile_params, scratch, p):
+    """Set the log density of some lanes, each from its row."""
+    whitening, shift = tile_params.whitening[k], tile_params.shift[k]
+    for b in lanes:
+        row = scratch.rows[b]
+        norm = p.dtype.type(0)
+        for i in range(row.size):
+            z = whitening[i] * row[i] + shift[i]
+            norm += z * z
+        p[b] = tile_params.log_norm[k] - norm
+
+
+@tile_function
 def joint_log_density(tile_params, scratch, out):
     """As ``log_density``, but -inf where a component is negligible for a row."""
     if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
         scratch.rest[0] -= 1
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(subtract_scaled_norm, tile_params, scratch, out)
+        relevant_log_density(_subtract_leading, _finish, tile_params, scratch, out)
 
 
 @tile_function
@@ -73,16 +136,13 @@ def _add_tile(center, r, scratch, first, second):
 
 @tile_function
 def _add_lanes(center, r, lanes, scratch, pool, first, second):
-    for i in range(center.size):
-        c = center[i]
-        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
-        sum_first = sum_second = r.dtype.type(0)
-        for b in lanes:
-            y = x[b] - c
-            sum_first += r[b] * y
-            sum_second += r[b] * y * y
-        first[i] += sum_first
-        second[i] += sum_second
+    for b in lanes:
+        row = scratch.rows[b]
+        for i in range(row.size):
+            y = row[i] - center[i]
+            w = r[b] * y
+            first[i] += w
+            second[i] += w * y
 
 
 @tile_function

@@ -25,6 +25,7 @@ from fastem.families.gaussian import (
 )
 from fastem.families.repair import decompose_covariances
 from fastem.kernels.products import (
+    NARROW,
     WIDE,
     subtract_lower_norm,
 )
@@ -43,9 +44,10 @@ from fastem.kernels.tiles import (
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.
-GATHER_MIN_FEATURES = 8
+GATHER_MIN_FEATURES = 12
 # With fewer, the whole density costs little more than its bound.
 PRUNING_MIN_FEATURES = 24
+NARROW_LANES = 16 * len(NARROW)
 
 
 @tile_function
@@ -66,13 +68,57 @@ def log_density(tile_params, scratch, out):
 
 
 @tile_function
+def _subtract_leading(k, n_leading, tile_params, scratch, p):
+    subtract_lower_norm(
+        tile_params.whitening[k],
+        tile_params.shift[k],
+        n_leading,
+        scratch.tile,
+        scratch.work,
+        p,
+        WIDE,
+    )
+
+
+@tile_function
+def _finish(k, lanes, tile_params, scratch, p):
+    """Set the log density of some lanes, gathered sixteen at a time."""
+    whitening, shift = tile_params.whitening[k], tile_params.shift[k]
+    log_norm, work = tile_params.log_norm[k], scratch.work
+    n_features = shift.size
+    value = scratch.roots
+    if lanes.size > LANES // 2:
+        for b in range(LANES):
+            value[b] = log_norm
+        subtract_lower_norm(
+            whitening, shift, n_features, scratch.tile, work, value, WIDE
+        )
+        for b in lanes:
+            p[b] = value[b]
+        return
+    gathered = scratch.gathered
+    for begin in range(0, lanes.size, NARROW_LANES):
+        chosen = lanes[begin : begin + NARROW_LANES]
+        for i in range(n_features):
+            x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+            row = gathered[i * STRIDE : i * STRIDE + LANES]
+            for n in range(chosen.size):
+                row[n] = x[chosen[n]]
+        for b in range(NARROW_LANES):
+            value[b] = log_norm
+        subtract_lower_norm(whitening, shift, n_features, gathered, work, value, NARROW)
+        for n in range(chosen.size):
+            p[chosen[n]] = value[n]
+
+
+@tile_function
 def joint_log_density(tile_params, scratch, out):
     """As ``log_density``, but -inf where a component is negligible for a row."""
     if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
         scratch.rest[0] -= 1
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(subtract_lower_norm, tile_params, scratch, out)
+        relevant_log_density(_subtract_leading, _finish, tile_params, scratch, out)
 
 
 @tile_function

@@ -33,6 +33,7 @@ from fastem.kernels.products import (
     add_lower_outer,
     add_outer,
     multiply,
+    multiply_lower,
     subtract_scaled_norms,
 )
 from fastem.kernels.sparse import (
@@ -117,13 +118,8 @@ def allocate(tile_params):
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
     size = tile_params.zeros.size
-    multiply(
-        tile_params.whitening,
-        tile_params.zeros,
-        size,
-        size,
-        scratch.tile,
-        scratch.whitened,
+    multiply_lower(
+        tile_params.whitening, tile_params.zeros, size, scratch.tile, scratch.whitened
     )
     fill_rows(tile_params.log_norm, out)
     subtract_scaled_norms(tile_params.ones, tile_params.shift, scratch.whitened, out)

@@ -62,6 +62,14 @@ def multiply(matrix, shift, n_rows, n_columns, tile, out):
 
 
 @tile_function
+def multiply_lower(lower, shift, size, tile, out):
+    """Set ``out = lower @ tile + shift``, lower triangular; a multiple of four."""
+    for row in range(0, size, 4):
+        block = out[row * STRIDE : (row + 4) * STRIDE]
+        multiply_four(lower, shift, row, row + 4, tile, block, WIDE)
+
+
+@tile_function
 def multiply_four(matrix, shift, row, n_columns, tile, out, width):
     """Set the four rows of ``out`` to rows row..row+4 of ``matrix @ tile + shift``."""
     for j in range(4):
@@ -191,15 +199,18 @@ def subtract_scaled_norms(factors, shifts, tile, out):
 
 
 @tile_function
-def subtract_scaled_norm(factors, shift, n_features, tile, work, out, width):
-    """As :func:`subtract_lower_norm` for a diagonal; ``work`` is not needed."""
-    for i in range(0, n_features, 2):
-        f0, f1, s0, s1 = factors[i], factors[i + 1], shift[i], shift[i + 1]
-        x = tile[i * STRIDE : (i + 2) * STRIDE]
-        for b in range(16 * len(width)):
+def subtract_scaled_norm(factors, shift, n_features, tile, out):
+    """Subtract ``|factors * tile + shift|**2`` from each lane; a multiple of four."""
+    for i in range(0, n_features, 4):
+        f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+        s0, s1, s2, s3 = shift[i], shift[i + 1], shift[i + 2], shift[i + 3]
+        x = tile[i * STRIDE : (i + 4) * STRIDE]
+        for b in range(LANES):
             z0 = f0 * x[b] + s0
             z1 = f1 * x[STRIDE + b] + s1
-            out[b] -= z0 * z0 + z1 * z1
+            z2 = f2 * x[2 * STRIDE + b] + s2
+            z3 = f3 * x[3 * STRIDE + b] + s3
+            out[b] -= z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
 
 
 @tile_function

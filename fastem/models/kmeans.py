@@ -11,7 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange, typeof, types
 
-from fastem.compile import data_type, parallel_kernel, part_kernel, source_digest
+from fastem.compile import (
+    data_type,
+    layout,
+    parallel_kernel,
+    part_kernel,
+    source_digest,
+)
 from fastem.families.gaussian import TileFrame, pad_features, tile_frame
 from fastem.kernels.kmeans import (
     add_to_clusters,
@@ -69,7 +75,7 @@ def lloyd_step(X, sample_weight, centers):
     clusters = Clusters(
         np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
     )
-    make_lloyd(X.dtype.name, _layout(X))(n_parts, X, sample_weight, tiles, clusters)
+    make_lloyd(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, clusters)
     sums, weight = clusters.sums.sum(axis=0), clusters.weight.sum(axis=0)
     filled = weight > 0
     means = centers.copy()
@@ -86,7 +92,7 @@ def assign(X, sample_weight, centers, *, labels=False, distances=False):
         np.empty(X.shape[0] if distances else 0, X.dtype),
         np.zeros(n_parts),
     )
-    make_assign(X.dtype.name, _layout(X))(n_parts, X, sample_weight, tiles, out)
+    make_assign(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, out)
     square = frame.scale[0] ** 2
     return out.labels, out.distances * X.dtype.type(square), out.inertia.sum() * square
 
@@ -113,7 +119,7 @@ class Seeder:
         dtype = self._X.dtype
         points = self._frame.to_tile(self._X[indices].astype(np.float64)).astype(dtype)
         sums = np.zeros((_count_parts(self._X), len(points)))
-        make_seeding(dtype.name, _layout(self._X))(
+        make_seeding(dtype.name, layout(self._X))(
             len(sums),
             self._X,
             self._weight,
@@ -129,10 +135,6 @@ class Seeder:
 
 def _count_parts(X):
     return min(-(-X.shape[0] // LANES), MAX_PARTS)
-
-
-def _layout(X):
-    return "C" if X.flags.c_contiguous else "A"
 
 
 def _isotropic(frame):

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange, typeof, types
 
-from fastem.compile import data_type, parallel_kernel, part_kernel, source_digest
+from fastem.compile import (
+    data_type,
+    layout,
+    parallel_kernel,
+    part_kernel,
+    source_digest,
+)
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
@@ -74,7 +80,7 @@ def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None
     """
     frame, tile_params = _tile_params(family, params, X.dtype)
     slots = family.slots(params.components, count_parts(X, params, family))
-    kernel = make_e_step(family.name, X.dtype.name)
+    kernel = make_e_step(family.name, X.dtype.name, layout(X))
     kernel(
         len(slots.log_likelihood),
         X,
@@ -113,7 +119,7 @@ def posterior(family, params, X, *, log_likelihood=False, labels=False, proba=Fa
         np.empty((n_rows if proba else 0, len(params.weights)), X.dtype),
     )
     _, tile_params = _tile_params(family, params, X.dtype)
-    make_posterior(family.name, X.dtype.name)(X, tile_params, out)
+    make_posterior(family.name, X.dtype.name, layout(X))(X, tile_params, out)
     return out
 
 
@@ -135,8 +141,8 @@ def _example(family, dtype):
 
 
 @functools.cache
-def make_e_step(family_name, dtype):
-    """Build the E-step kernel of a family for one floating-point type."""
+def make_e_step(family_name, dtype, layout):
+    """Build the E-step kernel of a family for one floating-point type and layout."""
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
@@ -145,7 +151,7 @@ def make_e_step(family_name, dtype):
     tile_params_type, slots_type = map(typeof, _example(family, dtype))
 
     arguments = (
-        data_type(dtype, 2),
+        data_type(dtype, 2, layout),
         data_type(dtype, 1),
         data_type(dtype, 2),
         types.int64,
@@ -216,7 +222,7 @@ def make_e_step(family_name, dtype):
 
 
 @functools.cache
-def make_posterior(family_name, dtype):
+def make_posterior(family_name, dtype, layout):
     """Build the kernel that scores and labels rows."""
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
@@ -227,7 +233,7 @@ def make_posterior(family_name, dtype):
         Posterior(np.empty(0, dtype), np.empty(0, np.int64), np.empty((0, 1), dtype))
     )
 
-    arguments = (data_type(dtype, 2), tile_params_type, out_type)
+    arguments = (data_type(dtype, 2, layout), tile_params_type, out_type)
 
     @part_kernel(*arguments)
     def evaluate_part(X, tile_params, out, part):
