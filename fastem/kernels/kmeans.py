@@ -29,14 +29,22 @@ def nearest(centers, half_norms, tile, scores, largest, best):
         best[b] = 0
     for row in range(0, n_centers, 4):
         multiply_four(centers, half_norms, row, n_features, tile, scores, WIDE)
-        for j in range(4):
-            center = largest.dtype.type(row + j)
-            s = scores[j * STRIDE : j * STRIDE + LANES]
-            for b in range(LANES):
-                # All loads come first: one under a condition is not vectorised.
-                value, record, holder = s[b], largest[b], best[b]
-                best[b] = center if value > record else holder
-                largest[b] = value if value > record else record
+        first = best.dtype.type(row)
+        one = best.dtype.type(1)
+        for b in range(LANES):
+            record, holder = largest[b], best[b]
+            s0, s1 = scores[b], scores[STRIDE + b]
+            s2, s3 = scores[2 * STRIDE + b], scores[3 * STRIDE + b]
+            holder = first if s0 > record else holder
+            record = s0 if s0 > record else record
+            holder = first + one if s1 > record else holder
+            record = s1 if s1 > record else record
+            holder = first + one + one if s2 > record else holder
+            record = s2 if s2 > record else record
+            holder = first + one + one + one if s3 > record else holder
+            record = s3 if s3 > record else record
+            largest[b] = record
+            best[b] = holder
 
 
 @tile_function
