@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.models.kmeans import Seeder, assign, lloyd_step
+from fastem.models.kmeans import Seeder, assign, centers_frame, lloyd_step
 
 # k-means++ needs random access to distances, so it works in memory: on all rows up to
 # this many bytes, on a systematic sample of so many from there.
@@ -125,20 +125,21 @@ def lloyd(X, sample_weight, centers, *, max_iter, tol, on_iteration=None):
     tol : float
         Rest is a sum of squared shifts of at most this.
     on_iteration : callable, optional
-        Called as ``on_iteration(n_iter, centers, new_centers)``.
+        Called as ``on_iteration(n_iter, centers, shift)`` with the centres before.
 
     Returns
     -------
     KMeansResult
     """
     centers = np.array(centers, np.float64)
+    frame = centers_frame(centers, X.dtype)
     for n_iter in range(1, max_iter + 1):
-        moved, weight = lloyd_step(X, sample_weight, centers)
+        moved, weight = lloyd_step(X, sample_weight, centers, frame)
         if (weight == 0).any():
             _relocate_empty(X, sample_weight, centers, moved, weight)
-        if on_iteration is not None:
-            on_iteration(n_iter, centers, moved)
         shift = ((moved - centers) ** 2).sum()
+        if on_iteration is not None:
+            on_iteration(n_iter, centers, shift)
         centers = moved
         if shift <= tol:
             return KMeansResult(centers, n_iter, True)
@@ -146,17 +147,29 @@ def lloyd(X, sample_weight, centers, *, max_iter, tol, on_iteration=None):
 
 
 def _relocate_empty(X, sample_weight, centers, moved, weight):
-    """Move each empty cluster's centre to the row farthest from all centres in use."""
-    _, distances, _ = assign(X, sample_weight, centers, distances=True)
-    if sample_weight.size:
-        distances[sample_weight == 0] = 0
+    """Move each empty cluster's centre to a row far from its own, in place.
+
+    As scikit-learn does, the farthest rows found clusters and leave those they were in;
+    equal rows go together, as one row of their weight would.
+    """
+    labels, distances, _ = assign(
+        X, sample_weight, centers, labels=True, distances=True
+    )
+    row_weight = sample_weight if sample_weight.size else np.ones(X.shape[0], X.dtype)
+    distances[row_weight == 0] = 0
     for k in np.flatnonzero(weight == 0):
         farthest = np.argmax(distances)
         if distances[farthest] == 0:
             return  # fewer distinct rows than clusters: nowhere to go
+        equal = (X == X[farthest]).all(axis=1)
+        left = labels[farthest]
+        lost = row_weight[equal].sum(dtype=np.float64)
         moved[k] = X[farthest]
-        to_new = ((X - X[farthest]) ** 2).sum(axis=1)
-        np.minimum(distances, to_new, out=distances)
+        rest = weight[left] - lost
+        if rest > 0:
+            moved[left] += (moved[left] - X[farthest]) * (lost / rest)
+        weight[left] = rest
+        distances[equal] = 0
 
 
 def weighted_moments(X, sample_weight):

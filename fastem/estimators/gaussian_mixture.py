@@ -1,5 +1,6 @@
 """The Gaussian mixture with scikit-learn's face."""
 
+import math
 import warnings
 from numbers import Integral, Real
 from typing import ClassVar
@@ -242,7 +243,7 @@ default='kmeans'
         sample_weight : array-like of shape (N,), default=None
         """
         log_likelihood, weight = self._total_log_likelihood(X, sample_weight)
-        return -2 * log_likelihood + self._n_parameters() * np.log(weight)
+        return -2 * log_likelihood + self._n_parameters() * math.log(weight)
 
     def aic(self, X, sample_weight=None):
         """Return the Akaike information criterion; lower is better.
@@ -318,6 +319,11 @@ default='kmeans'
         family = self._family
         regularization = Regularization(self.reg_covar, np.finfo(X.dtype).eps)
         resume = self.warm_start and hasattr(self, "converged_")
+        if resume and self.means_.shape != (self.n_components, X.shape[1]):
+            raise ValueError(
+                f"warm_start goes on from means of shape {self.means_.shape}, but "
+                f"n_components and X ask for {(self.n_components, X.shape[1])}"
+            )
         n_init = 1 if resume else self.n_init
         random_state = check_random_state(self.random_state)
         best = None
@@ -343,7 +349,8 @@ default='kmeans'
                 previous=previous,
                 monitor=monitor,
             )
-            monitor.end_init(result.lower_bound, result.converged)
+            if self.max_iter > 0:
+                monitor.end_init(result.lower_bound, result.converged)
             if best is None or _rank(result) > _rank(best):
                 best = result
         self._keep(best)

@@ -144,7 +144,7 @@ default='k-means++'
             )
         random_state = check_random_state(self.random_state)
         tol = self.tol * weighted_moments(X, weight)[1].mean()
-        on_iteration = self._print_iteration(X, weight) if self.verbose else None
+        on_iteration = self._print_iteration(X, weight, tol) if self.verbose else None
         best = None
         for _ in range(self._count_starts()):
             centers = self._start(X, weight, random_state)
@@ -178,6 +178,10 @@ default='k-means++'
     def fit_predict(self, X, y=None, sample_weight=None):
         """Find the clusters and return each row's, (N,)."""
         return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Find the clusters and return each row's distances to the centres, (N, K)."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def predict(self, X):
         """Return the nearest cluster of each row, (N,) of int32.
@@ -223,12 +227,20 @@ default='k-means++'
         return assign(X, weight, self.cluster_centers_.astype(np.float64), **wanted)
 
     def _count_starts(self):
+        given = not callable(self.init) and not isinstance(self.init, str)
+        if given:
+            if self.n_init not in ("auto", 1):
+                warnings.warn(
+                    "Explicit initial center position passed: performing only one init "
+                    f"in KMeans instead of n_init={self.n_init}.",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return 1
         if self.n_init != "auto":
             return self.n_init
-        random = callable(self.init) or (
-            isinstance(self.init, str) and self.init == "random"
-        )
-        return 10 if random else 1
+        plusplus = isinstance(self.init, str) and self.init == "k-means++"
+        return 1 if plusplus else 10
 
     def _start(self, X, weight, random_state):
         shape = (self.n_clusters, X.shape[1])
@@ -240,9 +252,16 @@ default='k-means++'
         choose = kmeans_plusplus if self.init == "k-means++" else random_rows
         return X[choose(X, self.n_clusters, weight, random_state)]
 
-    def _print_iteration(self, X, weight):
-        def on_iteration(n_iter, centers, moved):
+    def _print_iteration(self, X, weight, tol):
+        def on_iteration(n_iter, centers, shift):
             inertia = assign(X, weight, centers)[2]
             print(f"Iteration {n_iter - 1}, inertia {inertia}.")
+            if shift == 0:
+                print(f"Converged at iteration {n_iter - 1}: strict convergence.")
+            elif shift <= tol:
+                print(
+                    f"Converged at iteration {n_iter - 1}: center shift {shift} within "
+                    f"tolerance {tol}."
+                )
 
         return on_iteration

@@ -79,12 +79,13 @@ def check_weights(sample_weight, X):
 
 
 def check_shape(array, shape, name, **options):
-    """Return a parameter as a finite float64 array of the given shape."""
+    """Return a parameter as a finite float64 array of its own, of the given shape."""
     array = check_array(
         array,
         dtype=np.float64,
         ensure_2d=False,
         allow_nd=True,
+        copy=True,
         input_name=name,
         **options,
     )

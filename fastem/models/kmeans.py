@@ -64,13 +64,14 @@ class CenterTiles(NamedTuple):
     half_norms: np.ndarray  # (K,), minus half the squared norms; -inf in the padding
 
 
-def lloyd_step(X, sample_weight, centers):
+def lloyd_step(X, sample_weight, centers, frame):
     """Return the mean of the rows nearest to each centre and their weight.
 
     S. P. Lloyd, *IEEE Trans. Inf. Theory* 28 (1982), 129-137. A centre to which no row
-    is nearest stays.
+    is nearest stays. The frame is one for all steps, so that centres rest to the bit
+    where labels do.
     """
-    frame, tiles = _center_tiles(centers, X.dtype)
+    tiles = _center_tiles(centers, frame, X.dtype)
     n_parts = _count_parts(X)
     clusters = Clusters(
         np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
@@ -85,7 +86,8 @@ def lloyd_step(X, sample_weight, centers):
 
 def assign(X, sample_weight, centers, *, labels=False, distances=False):
     """Return labels, squared distances to the nearest centres, and the inertia."""
-    frame, tiles = _center_tiles(centers, X.dtype)
+    frame = centers_frame(centers, X.dtype)
+    tiles = _center_tiles(centers, frame, X.dtype)
     n_parts = _count_parts(X)
     out = Assignment(
         np.empty(X.shape[0] if labels else 0, np.int32),
@@ -94,7 +96,11 @@ def assign(X, sample_weight, centers, *, labels=False, distances=False):
     )
     make_assign(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, out)
     square = frame.scale[0] ** 2
-    return out.labels, out.distances * X.dtype.type(square), out.inertia.sum() * square
+    return (
+        out.labels,
+        out.distances * X.dtype.type(square),
+        float(out.inertia.sum() * square),
+    )
 
 
 class Seeder:
@@ -142,18 +148,27 @@ def _isotropic(frame):
     return TileFrame(frame.origin, np.full_like(frame.scale, frame.scale.max()))
 
 
-def _center_tiles(centers, dtype):
+def centers_frame(centers, dtype):
+    """Return tile coordinates about the given centres."""
+    return _isotropic(tile_frame(centers, np.zeros_like(centers), dtype))
+
+
+def _center_tiles(centers, frame, dtype):
     n_clusters, n_features = centers.shape
-    frame = _isotropic(tile_frame(centers, np.zeros_like(centers), dtype))
     tile_centers = pad_features(frame.to_tile(centers), padded(n_features, 4))
     rows = padded(n_clusters, 4) - n_clusters
     half_norms = -0.5 * (tile_centers**2).sum(axis=1)
-    return frame, CenterTiles(
+    return CenterTiles(
         frame.origin.astype(dtype),
         (1 / frame.scale).astype(dtype),
         np.pad(tile_centers, [(0, rows), (0, 0)]).astype(dtype),
         np.pad(half_norms, (0, rows), constant_values=-np.inf).astype(dtype),
     )
+
+
+def _example_tiles(dtype):
+    center = np.zeros((1, 1))
+    return _center_tiles(center, centers_frame(center, dtype), dtype)
 
 
 @functools.cache
@@ -163,7 +178,7 @@ def make_lloyd(dtype, layout):
     arguments = (
         data_type(dtype, 2, layout),
         data_type(dtype, 1),
-        typeof(_center_tiles(np.zeros((1, 1)), np.dtype(dtype))[1]),
+        typeof(_example_tiles(np.dtype(dtype))),
         typeof(Clusters(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
     )
 
@@ -210,7 +225,7 @@ def make_assign(dtype, layout):
     arguments = (
         data_type(dtype, 2, layout),
         data_type(dtype, 1),
-        typeof(_center_tiles(np.zeros((1, 1)), np.dtype(dtype))[1]),
+        typeof(_example_tiles(np.dtype(dtype))),
         typeof(Assignment(np.empty(0, np.int32), np.empty(0, dtype), np.empty(0))),
     )
 
