@@ -53,7 +53,8 @@ def decompose_covariances(covariances, floor, eps):
         outer = scale[repaired, :, None] * scale[repaired, None, :]
         covariances = covariances.copy()
         covariances[repaired] = correlations[repaired] * outer
-    precisions_cholesky = np.swapaxes(cholesky, 1, 2) / scale[:, :, None]
+    precisions_cholesky = np.ascontiguousarray(np.swapaxes(cholesky, 1, 2))
+    precisions_cholesky /= scale[:, :, None]
     return covariances, precisions_cholesky, repaired
 
 
