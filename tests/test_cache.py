@@ -1,0 +1,250 @@
+"""Compiled kernels: kept on disk, found again, never stale, and never in the way."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastem
+from fastem import compile as fastem_compile
+
+PACKAGE = Path(fastem.__file__).parent
+
+# Counts what Numba compiles, as opposed to loads; starts before fastem is imported.
+PRELUDE = """
+import json, warnings
+import numpy as np
+from numba.core import event
+
+class Compiled(event.Listener):
+    names = []
+    def on_start(self, event):
+        self.names.append(event.data["dispatcher"].py_func.__qualname__)
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Compiled())
+warnings.simplefilter("ignore")
+
+X = np.random.default_rng(0).normal(size=(600, 2))
+
+def start(n_components=2):
+    return {
+        "n_components": n_components,
+        "weights_init": np.full(n_components, 1 / n_components),
+        "means_init": X[:n_components],
+        "precisions_init": np.ones((n_components, 2)),
+        "covariance_type": "diag",
+        "max_iter": 3,
+    }
+"""
+
+FIT = """
+from fastem import GaussianMixture
+model = GaussianMixture(**start()).fit(X)
+print(json.dumps({"bound": model.lower_bound_, "compiled": Compiled.names}))
+"""
+
+
+def run(script, site=PACKAGE.parent, **environment):
+    """Run a script in a process of its own, with fastem from `site`; its last line."""
+    result = subprocess.run(
+        [sys.executable, "-c", PRELUDE + script],
+        env={**os.environ, "PYTHONPATH": str(site), **environment},
+        cwd=site,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def copied_package(folder):
+    """A folder with a copy of the package, free to be edited, without any cache."""
+    site = folder / "site"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, site / "fastem", ignore=ignore)
+    return site
+
+
+@pytest.fixture
+def site(tmp_path):
+    return copied_package(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A copy of the package that has run once: a function to run it again, what the
+    first run said, and its cache."""
+    folder = tmp_path_factory.mktemp("warm")
+    again = functools.partial(
+        run, site=copied_package(folder), NUMBA_CACHE_DIR=str(folder / "cache")
+    )
+    return again, again(FIT), folder / "cache"
+
+
+def contents(folder):
+    """Every file below a folder, and when it was last written."""
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_second_process_compiles_nothing(warm):
+    again, first, cache = warm
+    assert first["compiled"], "the listener hears compilations"
+    written = contents(cache)
+    assert any(path.suffix == ".nbi" for path in written)
+    assert again(FIT) == {"bound": first["bound"], "compiled": []}
+    assert contents(cache) == written
+
+
+def test_one_kernel_serves_contiguous_rows_and_one_all_others(warm):
+    """No array that is read-only, short, or laid out oddly compiles a twin."""
+    again, _, _ = warm
+    script = """
+from fastem import GaussianMixture
+
+frozen = X.copy()
+frozen.flags.writeable = False
+weights = np.ones(len(X))
+
+def compiled_for(*arrays):
+    del Compiled.names[:]
+    for data in arrays:
+        for w in (None, weights[: len(data)], weights[::-1][: len(data)]):
+            GaussianMixture(**start()).fit(data, sample_weight=w)
+    return list(Compiled.names)
+
+contiguous = compiled_for(frozen, X[:30], X[100:])
+compiled_for(np.asfortranarray(X))
+others = compiled_for(X[::2], X[::-1, ::-1], frozen[:, ::-1], np.asfortranarray(frozen))
+GaussianMixture(**start(5)).fit(X)
+print(json.dumps([contiguous, others, Compiled.names]))
+"""
+    assert again(script) == [[], [], []]
+
+
+# Edits that change a result, one to each room whose sources kernels are made of.
+EDITS = [
+    ("kernels/responsibilities.py", "NEGLIGIBLE = 1e-17", "NEGLIGIBLE = 0.4"),
+    ("families/gaussian_diag.py", "sum_first += r[b] * y", "sum_first += r[b]"),
+    ("models/mixture.py", "weighted_sum(log_likelihood, tile_weight)", "1.0"),
+]
+
+
+def test_an_edited_source_is_compiled_anew(site, tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    bounds = [run(FIT, site, **environment)["bound"]]
+    for name, old, new in EDITS:
+        path = site / "fastem" / name
+        text = path.read_text()
+        assert old in text, f"{name} no longer has what this test edits"
+        path.write_text(text.replace(old, new))
+        after = run(FIT, site, **environment)
+        assert after["compiled"]
+        assert after["bound"] not in bounds
+        bounds.append(after["bound"])
+    assert run(FIT, site, **environment) == {"bound": bounds[-1], "compiled": []}
+
+
+COMPILED_SOURCES = sorted(
+    str(path.relative_to(PACKAGE))
+    for path in PACKAGE.rglob("*.py")
+    if any(
+        word in path.read_text()
+        for word in ("tile_function", "njit", "@overload", "@intrinsic")
+    )
+)
+
+
+@pytest.mark.parametrize("name", COMPILED_SOURCES)
+def test_every_source_of_kernels_is_in_the_digest(site, monkeypatch, name):
+    digest = fastem_compile.source_digest.__wrapped__
+    monkeypatch.setattr(fastem_compile, "__file__", str(site / "fastem/compile.py"))
+    before = digest()
+    assert before == digest()
+    path = site / "fastem" / name
+    path.write_text(path.read_text() + "\n# edited\n")
+    assert digest() != before
+
+
+def test_a_new_file_changes_the_digest(site, monkeypatch):
+    digest = fastem_compile.source_digest.__wrapped__
+    monkeypatch.setattr(fastem_compile, "__file__", str(site / "fastem/compile.py"))
+    before = digest()
+    (site / "fastem/kernels/new.py").write_text("")
+    assert digest() != before
+
+
+def test_no_place_for_a_cache_costs_one_warning(site, tmp_path):
+    """A folder below a file can be made by no one, not even by root."""
+    for folder in [site / "fastem", *(site / "fastem").glob("*/")]:
+        (folder / "__pycache__").touch()
+    script = """
+from fastem import GaussianMixture
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model = GaussianMixture(**start()).fit(X)
+    model.predict(X)
+print(json.dumps({
+    "bound": model.lower_bound_,
+    "categories": [w.category.__name__ for w in caught],
+    "text": [str(w.message) for w in caught],
+}))
+"""
+    nowhere = str(tmp_path / "a file")
+    Path(nowhere).touch()
+    result = run(
+        script,
+        site,
+        NUMBA_CACHE_DIR=nowhere + "/cache",
+        HOME=nowhere,
+        XDG_CACHE_HOME=nowhere,
+        LOCALAPPDATA=nowhere,
+    )
+    assert result["categories"].count("CacheWarning") == 1
+    assert "NUMBA_CACHE_DIR" in "".join(result["text"])
+    assert result["bound"] == run(FIT)["bound"]
+
+
+def test_nothing_compiles_at_import(site, tmp_path):
+    script = """
+import fastem
+import fastem.estimators, fastem.models, fastem.families, fastem.kernels
+fastem.GaussianMixture(3), fastem.KMeans(3)
+print(json.dumps(Compiled.names))
+"""
+    cache = tmp_path / "cache"
+    assert run(script, site, NUMBA_CACHE_DIR=str(cache)) == []
+    assert not cache.exists() or not contents(cache)
+    assert not list(site.rglob("*.nb[ic]"))
+
+
+def test_after_warmup_nothing_compiles():
+    """In the suite's own cache, so that what is compiled here serves other tests."""
+    script = """
+import fastem
+from fastem import GaussianMixture, KMeans
+fastem.warmup()
+warm = list(Compiled.names)
+for dtype in (np.float64, np.float32):
+    data = X.astype(dtype)
+    weights = np.ones(len(X), dtype)
+    for kind in ("full", "tied", "diag", "spherical"):
+        model = GaussianMixture(3, covariance_type=kind, random_state=0)
+        model.fit(data, sample_weight=weights)
+        model.predict(data), model.predict_proba(data), model.sample(3)
+        model.score(data), model.bic(data), model.score_samples(data)
+    for init in ("kmeans", "k-means++", "random", "random_from_data"):
+        GaussianMixture(3, init_params=init, random_state=0).fit(data)
+    for init in ("k-means++", "random", data[:3]):
+        clusters = KMeans(3, init=init, n_init=1, random_state=0)
+        clusters.fit(data, sample_weight=weights)
+        clusters.predict(data), clusters.transform(data), clusters.score(data)
+print(json.dumps(Compiled.names[len(warm):]))
+"""
+    assert run(script) == []

@@ -1,0 +1,291 @@
+"""Tile functions against plain NumPy, one by one.
+
+They are small enough to run without the JIT as well; test_nojit.py sees to that.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from numba import njit
+
+from fastem.kernels import products, responsibilities, tiles
+from fastem.kernels.tiles import LANES, STRIDE
+
+DTYPES = (np.float64, np.float32)
+# A product of at most 33 terms of order one, and a sum over 256 lanes.
+TOLERANCE = {
+    np.float64: {"rtol": 1e-13, "atol": 1e-13},
+    np.float32: {"rtol": 1e-4, "atol": 1e-4},
+}
+# Even, as padded() makes them: blocks of four, of two, and both.
+SIZES = (2, 4, 6, 8, 10, 14)
+
+
+@functools.cache
+def compiled(function):
+    """A tile function as a kernel would call it; itself where the JIT is disabled."""
+
+    @njit
+    def call(*arguments):
+        return function(*arguments)
+
+    return call
+
+
+def to_tile(rows):
+    """Rows on their side, lanes `STRIDE` apart, with rubbish between the tiles."""
+    n_rows, size = rows.shape
+    tile = np.full(size * STRIDE, 7, rows.dtype)
+    for i in range(size):
+        tile[i * STRIDE : i * STRIDE + LANES] = 0
+        tile[i * STRIDE : i * STRIDE + n_rows] = rows[:, i]
+    return tile
+
+
+def from_tile(tile, size):
+    return tile.reshape(size, STRIDE)[:, :LANES].T
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.mark.parametrize(
+    ("size", "block", "want"), [(1, 2, 2), (2, 2, 2), (33, 2, 34), (5, 4, 8), (8, 4, 8)]
+)
+def test_padded(size, block, want):
+    assert tiles.padded(size, block) == want
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_rows", [1, 3, LANES - 1, LANES])
+def test_load_tile(rng, dtype, n_rows):
+    X = rng.normal(size=(n_rows + 5, 3)).astype(dtype)
+    origin = rng.normal(size=3).astype(dtype)
+    inverse_scale = np.array([0.5, 1, 4], dtype)
+    tile = np.full(3 * STRIDE, np.nan, dtype)
+    compiled(tiles.load_tile)(X, 2, 2 + n_rows, origin, inverse_scale, tile)
+    want = np.zeros((LANES, 3), dtype)
+    want[:n_rows] = (X[2 : 2 + n_rows] - origin) * inverse_scale
+    np.testing.assert_array_equal(from_tile(tile, 3), want)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, LANES - 1, LANES])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_load_weights(rng, n_rows, weighted):
+    w = rng.exponential(size=n_rows + 5) if weighted else np.empty(0)
+    tile_weight = np.full(LANES, np.nan)
+    compiled(tiles.load_weights)(w, 2, 2 + n_rows, tile_weight)
+    want = np.zeros(LANES)
+    want[:n_rows] = w[2 : 2 + n_rows] if weighted else 1
+    np.testing.assert_array_equal(tile_weight, want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(4, 4), (8, 4), (4, 12), (8, 8)])
+def test_multiply(rng, dtype, n_rows, n_columns):
+    matrix = rng.normal(size=(n_rows, n_columns)).astype(dtype)
+    shift = rng.normal(size=n_rows).astype(dtype)
+    rows = rng.normal(size=(LANES, n_columns)).astype(dtype)
+    out = np.full(n_rows * STRIDE, np.nan, dtype)
+    compiled(products.multiply)(matrix, shift, n_rows, n_columns, to_tile(rows), out)
+    want = rows.astype(float) @ matrix.T.astype(float) + shift
+    np.testing.assert_allclose(from_tile(out, n_rows), want, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("width", [products.WIDE, products.NARROW], ids=len)
+def test_subtract_lower_norm(rng, dtype, size, width):
+    lower = np.tril(rng.normal(size=(size, size))).astype(dtype)
+    # What lies above the diagonal must not be read, nor lanes past the width written.
+    dirty = lower + np.triu(np.full((size, size), np.nan, dtype), k=1)
+    n_lanes = 16 * len(width)
+    shift = rng.normal(size=size).astype(dtype)
+    rows = rng.normal(size=(LANES, size)).astype(dtype)
+    out = rng.normal(size=LANES).astype(dtype)
+    norms = np.square(rows.astype(float) @ lower.T.astype(float) + shift).sum(axis=1)
+    want = out - np.where(np.arange(LANES) < n_lanes, norms, 0)
+    work = np.full(max(4, size) * STRIDE, np.nan, dtype)
+    compiled(products.subtract_lower_norm)(
+        dirty, shift, size, to_tile(rows), work, out, width
+    )
+    # Squares of up to 14 terms: about a hundred in size.
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(
+        out, want, rtol=tolerance["rtol"], atol=100 * tolerance["atol"]
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_lanes", [1, 5, 64, LANES])
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(4, 4), (8, 4), (4, 8)])
+def test_add_outer(rng, dtype, n_lanes, n_rows, n_columns):
+    a = rng.normal(size=(LANES, n_rows)).astype(dtype)
+    b = rng.normal(size=(LANES, n_columns)).astype(dtype)
+    total = rng.normal(size=n_rows * n_columns)
+    want = total.reshape(n_rows, n_columns) + a[:n_lanes].T.astype(float) @ b[:n_lanes]
+    compiled(products.add_outer)(
+        to_tile(a).reshape(-1, STRIDE),
+        n_rows,
+        to_tile(b).reshape(-1, STRIDE),
+        n_columns,
+        n_lanes,
+        total,
+    )
+    np.testing.assert_allclose(
+        total.reshape(n_rows, n_columns), want, **TOLERANCE[dtype]
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_lanes", [1, 5, 64, LANES])
+@pytest.mark.parametrize("size", SIZES)
+def test_add_lower_outer(rng, dtype, n_lanes, size):
+    y = rng.normal(size=(LANES, size)).astype(dtype)
+    weighted = y * rng.random((LANES, 1)).astype(dtype)
+    total = rng.normal(size=size * (size + 1) // 2)
+    product = weighted[:n_lanes].T.astype(float) @ y[:n_lanes]
+    want = total + product[np.tril_indices(size)]
+    compiled(products.add_lower_outer)(
+        to_tile(weighted).reshape(-1, STRIDE),
+        to_tile(y).reshape(-1, STRIDE),
+        size,
+        n_lanes,
+        total,
+    )
+    np.testing.assert_allclose(total, want, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("n_lanes", [0, 1, 100, LANES])
+def test_lane_sum(rng, n_lanes):
+    values = rng.normal(size=LANES)
+    got = compiled(tiles.lane_sum)(values, n_lanes)
+    np.testing.assert_allclose(got, values[:n_lanes].sum(), **TOLERANCE[np.float64])
+
+
+def test_count_positive(rng):
+    values = np.zeros(LANES)
+    values[rng.choice(LANES, 37, replace=False)] = 1e-300
+    assert compiled(tiles.count_positive)(values) == 37
+    assert compiled(tiles.count_positive)(-values) == 0
+
+
+class TestResponsibilities:
+    K = 3
+
+    def inputs(self, rng, dtype, spread):
+        """Joint log densities, weights with some zeros, and their NumPy answers."""
+        joint = (spread * rng.normal(size=(LANES, self.K))).astype(dtype)
+        weight = rng.exponential(size=LANES).astype(dtype)
+        weight[::7] = 0
+        return joint, weight
+
+    def run(self, function, joint, weight):
+        p = to_tile(joint)
+        log_likelihood = np.zeros(LANES, joint.dtype)
+        work = np.empty(3 * STRIDE, joint.dtype)
+        compiled(function)(p, self.K, weight, log_likelihood, work)
+        return from_tile(p, self.K), log_likelihood
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("spread", [1.0, 30.0])
+    def test_soft(self, rng, dtype, spread):
+        joint, weight = self.inputs(rng, dtype, spread)
+        got, log_likelihood = self.run(
+            responsibilities.soft_responsibilities, joint, weight
+        )
+        exact = joint.astype(np.float64)
+        want_likelihood = np.logaddexp.reduce(exact, axis=1)
+        want = np.exp(exact - want_likelihood[:, None]) * weight[:, None]
+        rtol = 1e-13 if dtype == np.float64 else 2e-5
+        np.testing.assert_allclose(log_likelihood, want_likelihood, rtol=rtol)
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=1e-16)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_negligible_ones_are_exactly_zero(self, rng, dtype):
+        joint = np.zeros((LANES, self.K), dtype)
+        joint[:, 1], joint[:, 2] = -38, -60  # e**-38 is 3e-17, e**-60 is 9e-27
+        got, _ = self.run(
+            responsibilities.soft_responsibilities, joint, np.ones(LANES, dtype)
+        )
+        assert np.all(got[:, 0] == 1)
+        assert np.all(got[:, 1] > 0)
+        assert np.all(got[:, 2] == 0)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_densities_that_underflow_still_compare(self, rng, dtype):
+        """e**-5000 is zero in any format; Bayes' rule does not mind."""
+        joint = rng.normal(size=(LANES, self.K)).astype(dtype) - dtype(5000)
+        got, log_likelihood = self.run(
+            responsibilities.soft_responsibilities, joint, np.ones(LANES, dtype)
+        )
+        shifted = joint.astype(np.float64) + 5000
+        want = np.exp(shifted - np.logaddexp.reduce(shifted, axis=1)[:, None])
+        rtol = 1e-11 if dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(got, want, rtol=rtol)
+        np.testing.assert_allclose(
+            log_likelihood, np.logaddexp.reduce(joint.astype(float), axis=1), rtol=rtol
+        )
+
+    @pytest.mark.parametrize("value", [-np.inf, np.nan])
+    def test_rows_that_no_component_explains_are_shared(self, value):
+        joint = np.full((LANES, self.K), value)
+        got, log_likelihood = self.run(
+            responsibilities.soft_responsibilities, joint, np.ones(LANES)
+        )
+        np.testing.assert_allclose(got, 1 / self.K)
+        assert np.all(np.isfinite(log_likelihood))
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_a_component_of_weight_zero_gets_nothing(self, rng, dtype):
+        joint, weight = self.inputs(rng, dtype, 1.0)
+        joint[:, 1] = -np.inf
+        got, _ = self.run(responsibilities.soft_responsibilities, joint, weight)
+        assert np.all(got[:, 1] == 0)
+        np.testing.assert_allclose(got.sum(axis=1), weight, rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_hard(self, rng, dtype):
+        joint, weight = self.inputs(rng, dtype, 1.0)
+        joint[5] = joint[5, 0]  # a tie goes to the first
+        got, log_likelihood = self.run(
+            responsibilities.hard_responsibilities, joint, weight
+        )
+        want = np.zeros_like(joint)
+        want[np.arange(LANES), joint.argmax(axis=1)] = weight
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(log_likelihood, joint.max(axis=1))
+
+    @pytest.mark.parametrize("n_rows", [1, 100, LANES])
+    def test_given(self, rng, n_rows):
+        gamma = rng.dirichlet(np.ones(self.K), size=n_rows + 3)
+        weight = rng.exponential(size=LANES)
+        p = np.full(self.K * STRIDE, np.nan)
+        compiled(responsibilities.given_responsibilities)(
+            gamma, 2, 2 + n_rows, weight, p
+        )
+        want = np.zeros((LANES, self.K))
+        want[:n_rows] = gamma[2 : 2 + n_rows] * weight[:n_rows, None]
+        np.testing.assert_array_equal(from_tile(p, self.K), want)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_best_components(self, rng, dtype):
+        joint, _ = self.inputs(rng, dtype, 1.0)
+        joint[5] = joint[5, 0]
+        largest, best = np.empty(LANES, dtype), np.empty(LANES, dtype)
+        compiled(responsibilities.best_components)(
+            to_tile(joint), self.K, largest, best
+        )
+        np.testing.assert_array_equal(best, joint.argmax(axis=1))
+        np.testing.assert_array_equal(largest, joint.max(axis=1))
+
+    def test_weighted_sum_skips_rows_without_weight(self, rng):
+        values, weight = rng.normal(size=LANES), rng.exponential(size=LANES)
+        weight[::3] = 0
+        values[::3] = -np.inf
+        got = compiled(responsibilities.weighted_sum)(values, weight)
+        kept = weight > 0
+        np.testing.assert_allclose(got, weight[kept] @ values[kept], rtol=1e-12)
