@@ -22,6 +22,8 @@ from .common import (
 )
 from .reference import mixture as oracle
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 N, D, K = 120, 3, 3
 
 

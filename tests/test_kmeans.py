@@ -19,6 +19,8 @@ from fastem import GaussianMixture, KMeans
 from .common import assert_same_bits, blobs
 from .reference import kmeans as oracle
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPES = [
     # N, D, K
     (257, 1, 3),

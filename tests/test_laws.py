@@ -28,6 +28,8 @@ from .common import (
 )
 from .reference import mixture as oracle
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EXAMPLES = settings(max_examples=25)
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -30,6 +30,8 @@ from .common import (
     unconverged,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Both sum the same few hundred products in another order; a dozen iterations carry
 # that on. scikit-learn's tied and diagonal covariances subtract squared means, which
 # costs it another digit or two on data a few deviations from the origin.

@@ -10,8 +10,8 @@ from fastem.models.kmeans import Seeder, assign, centers_frame, lloyd_step
 # this many bytes, on a systematic sample of so many from there.
 SEEDING_BYTES = 8 << 20
 SEEDING_MIN_ROWS_PER_CLUSTER = 64
-# Entries that moments are taken of at a time: temporaries stay in the second cache.
-_MOMENTS_ENTRIES = 1 << 15
+# Entries that NumPy works at a time: temporaries stay in the second cache.
+_BLOCK_ENTRIES = 1 << 15
 
 
 class KMeansResult(NamedTuple):
@@ -98,19 +98,25 @@ def random_rows(X, n_rows, sample_weight, random_state):
     After each draw all copies of the drawn row are out, which makes a row of weight 2
     the same as two rows.
     """
-    masses = (
-        sample_weight.astype(np.float64)
-        if sample_weight.size
-        else np.ones(X.shape[0], np.float64)
-    )
-    everyone = masses.copy()
+    everyone = sample_weight if sample_weight.size else np.ones(X.shape[0], X.dtype)
+    masses = everyone.copy()
     indices = np.empty(n_rows, np.int64)
     for k in range(n_rows):
         if not masses.any():
             masses = everyone.copy()
         indices[k] = _draw(masses, random_state.random_sample(1), "right")[0]
-        masses[(X == X[indices[k]]).all(axis=1)] = 0.0
+        masses[_equal_rows(X, X[indices[k]])] = 0
     return indices
+
+
+def _equal_rows(X, row):
+    """Return the indices of the rows that equal one."""
+    block = max(1, _BLOCK_ENTRIES // X.shape[1])
+    found = [
+        begin + np.flatnonzero((X[begin : begin + block] == row).all(axis=1))
+        for begin in range(0, X.shape[0], block)
+    ]
+    return np.concatenate(found)
 
 
 def lloyd(X, sample_weight, centers, *, max_iter, tol, on_iteration=None):
@@ -161,7 +167,7 @@ def _relocate_empty(X, sample_weight, centers, moved, weight):
         farthest = np.argmax(distances)
         if distances[farthest] == 0:
             return  # fewer distinct rows than clusters: nowhere to go
-        equal = (X == X[farthest]).all(axis=1)
+        equal = _equal_rows(X, X[farthest])
         left = labels[farthest]
         lost = row_weight[equal].sum(dtype=np.float64)
         moved[k] = X[farthest]
@@ -180,9 +186,10 @@ def weighted_moments(X, sample_weight):
 
 def _weighted_mean(X, sample_weight, values):
     total, weight = 0.0, 0.0
-    block = max(1, _MOMENTS_ENTRIES // X.shape[1])
+    block = max(1, _BLOCK_ENTRIES // X.shape[1])
     for start in range(0, X.shape[0], block):
-        rows = values(X[start : start + block].astype(np.float64))
+        rows = X[start : start + block].astype(np.float64, order="C")
+        rows = values(rows)
         w = sample_weight[start : start + block].astype(np.float64)
         if not w.size:
             w = np.ones(len(rows))

@@ -17,7 +17,11 @@ from fastem.em.loop import run_em
 from fastem.em.monitors import make_monitor
 from fastem.em.seeding import initial_params
 from fastem.estimators.starts import check_start
-from fastem.estimators.validation import check_rows, check_weights
+from fastem.estimators.validation import (
+    check_rows,
+    check_weights,
+    features_kept_on_error,
+)
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
 from fastem.families.gaussian import GaussianParams, Regularization
 from fastem.models.mixture import FAMILIES, MixtureParams, e_step, m_step, posterior
@@ -303,27 +307,28 @@ default='kmeans'
     def _fit(self, X, sample_weight=None, monitor=None):
         """Fit and return the validated rows; ``monitor`` replaces printing."""
         self._validate_params()
-        X = check_rows(self, X, reset=True, ensure_min_samples=2)
-        sample_weight = check_weights(sample_weight, X)
-        _check_enough_rows(X, sample_weight, self.n_components)
-        given = check_start(
-            self.weights_init,
-            self.means_init,
-            self.precisions_init,
-            self.covariance_type,
-            (self.n_components, X.shape[1]),
-        )
+        with features_kept_on_error(self):
+            X = check_rows(self, X, reset=True, ensure_min_samples=2)
+            sample_weight = check_weights(sample_weight, X)
+            _check_enough_rows(X, sample_weight, self.n_components)
+            given = check_start(
+                self.weights_init,
+                self.means_init,
+                self.precisions_init,
+                self.covariance_type,
+                (self.n_components, X.shape[1]),
+            )
+            resume = self.warm_start and hasattr(self, "converged_")
+            if resume and self.means_.shape != (self.n_components, X.shape[1]):
+                raise ValueError(
+                    f"warm_start goes on from means of shape {self.means_.shape}, but "
+                    f"n_components and X ask for {(self.n_components, X.shape[1])}"
+                )
         if monitor is None:
             monitor = make_monitor(self.verbose, self.verbose_interval)
 
         family = self._family
         regularization = Regularization(self.reg_covar, np.finfo(X.dtype).eps)
-        resume = self.warm_start and hasattr(self, "converged_")
-        if resume and self.means_.shape != (self.n_components, X.shape[1]):
-            raise ValueError(
-                f"warm_start goes on from means of shape {self.means_.shape}, but "
-                f"n_components and X ask for {(self.n_components, X.shape[1])}"
-            )
         n_init = 1 if resume else self.n_init
         random_state = check_random_state(self.random_state)
         best = None

@@ -18,7 +18,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.em.kmeans import kmeans_plusplus, lloyd, random_rows, weighted_moments
-from fastem.estimators.validation import check_rows, check_shape, check_weights
+from fastem.estimators.validation import (
+    check_rows,
+    check_shape,
+    check_weights,
+    features_kept_on_error,
+)
 from fastem.models.kmeans import assign
 
 
@@ -136,12 +141,13 @@ default='k-means++'
             for weights that are negative or all zero.
         """
         self._validate_params()
-        X = check_rows(self, X, reset=True)
-        weight = check_weights(sample_weight, X)
-        if X.shape[0] < self.n_clusters:
-            raise ValueError(
-                f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
-            )
+        with features_kept_on_error(self):
+            X = check_rows(self, X, reset=True)
+            weight = check_weights(sample_weight, X)
+            if X.shape[0] < self.n_clusters:
+                raise ValueError(
+                    f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
+                )
         random_state = check_random_state(self.random_state)
         tol = self.tol * weighted_moments(X, weight)[1].mean()
         on_iteration = self._print_iteration(X, weight, tol) if self.verbose else None
@@ -158,12 +164,13 @@ default='k-means++'
                 tol=tol,
                 on_iteration=on_iteration,
             )
-            labels, _, inertia = assign(X, weight, result.centers, labels=True)
+            centers = result.centers.astype(X.dtype)
+            labels, _, inertia = assign(
+                X, weight, centers.astype(np.float64), labels=True
+            )
             if best is None or inertia < best[0]:
-                best = inertia, labels, result
-        self.inertia_, self.labels_, result = best
-        self.cluster_centers_ = result.centers.astype(X.dtype)
-        self.n_iter_ = result.n_iter
+                best = inertia, labels, centers, result.n_iter
+        self.inertia_, self.labels_, self.cluster_centers_, self.n_iter_ = best
         n_found = np.unique(self.labels_).size
         if n_found < self.n_clusters:
             warnings.warn(

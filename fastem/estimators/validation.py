@@ -1,5 +1,7 @@
 """What all estimators check of their input, and how they say what is wrong."""
 
+from contextlib import contextmanager
+
 import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, validate_data
@@ -17,25 +19,26 @@ def check_rows(estimator, X, *, reset, **options):
         For anything but finite numbers in two dimensions; the first offending entry
         is named.
     """
-    before = {name: vars(estimator).get(name) for name in _FEATURE_ATTRIBUTES}
-    try:
-        X = validate_data(
-            estimator, X, dtype=FLOATS, reset=reset, ensure_all_finite=False, **options
-        )
-        check_finite(X, "X")
-    except ValueError:
-        _restore(estimator, before)
-        raise
+    X = validate_data(
+        estimator, X, dtype=FLOATS, reset=reset, ensure_all_finite=False, **options
+    )
+    check_finite(X, "X")
     return np.require(X, requirements="A")
 
 
-def _restore(estimator, before):
-    """Put back what a refused fit would have said of its features."""
-    for name, value in before.items():
-        if value is not None:
-            setattr(estimator, name, value)
-        elif hasattr(estimator, name):
-            delattr(estimator, name)
+@contextmanager
+def features_kept_on_error(estimator):
+    """Put back, if the input is refused, what the last fit said of its features."""
+    before = {name: vars(estimator).get(name) for name in _FEATURE_ATTRIBUTES}
+    try:
+        yield
+    except Exception:
+        for name, value in before.items():
+            if value is not None:
+                setattr(estimator, name, value)
+            elif hasattr(estimator, name):
+                delattr(estimator, name)
+        raise
 
 
 def check_finite(X, name):
@@ -64,6 +67,13 @@ def check_weights(sample_weight, X):
     """
     if sample_weight is None:
         return np.empty(0, X.dtype)
+    given = np.asarray(sample_weight)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        row = np.flatnonzero(~np.isfinite(given))[0]
+        what = "NaN" if np.isnan(given.flat[row]) else "infinity"
+        raise ValueError(
+            f"Input sample_weight contains {what}: the first is at row {row}."
+        )
     weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
     negative = np.flatnonzero(weight < 0)
     if negative.size:

@@ -18,6 +18,8 @@ LOG_2_PI = np.log(2 * np.pi)
 EMPTY_SHARE = 10 * np.finfo(np.float64).eps
 # Variance of a feature that is constant in the whole data: scikit-learn's reg_covar.
 CONSTANT_VARIANCE = 1e-6
+# Its root and the inverse of that are far from overflow.
+SMALLEST_VARIANCE = 1e-300
 
 
 class GaussianParams(NamedTuple):
@@ -208,9 +210,9 @@ def variance_floor(means, spread, eps):
     ``spread`` is the variance of each feature over all components: a feature constant
     in the whole data gets a nominal variance, for its scale is unknown.
     """
-    rounding = (4 * eps * np.abs(means)) ** 2
-    constant = np.where(spread > 0, 0.0, CONSTANT_VARIANCE)
-    return np.maximum(np.maximum(rounding, constant), np.finfo(np.float32).tiny ** 2)
+    rounding = (4 * eps * np.maximum(np.abs(means), np.sqrt(spread))) ** 2
+    constant = np.where(spread > 0, SMALLEST_VARIANCE, CONSTANT_VARIANCE)
+    return np.maximum(rounding, constant)
 
 
 def pooled_variance(weight, means, variances):

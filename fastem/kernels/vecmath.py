@@ -23,6 +23,9 @@ LN2_HIGH = 0.6931471803691238
 LN2_LOW = 1.9082149292705877e-10
 # Adding 1.5 * 2**52 rounds to an integer and leaves it in the low bits.
 ROUND_MAGIC = 6755399441055744.0
+# Below these, and for NaN, exp returns its smallest normal value.
+LOWEST_EXP = -708.0
+LOWEST_EXP_32 = np.float32(-87.0)
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
 LN2_HIGH_32 = np.float32(0.693359375)
@@ -58,7 +61,8 @@ def _bit_cast(typing_context, value):
 
 def exp(x):
     """Return e**x for x <= 709 (float32: 88); far below zero a tiny positive number."""
-    return np.exp(x)
+    lowest = type(x)(LOWEST_EXP_32 if isinstance(x, np.float32) else LOWEST_EXP)
+    return np.exp(x if x > lowest else lowest)
 
 
 def log(x):
@@ -77,7 +81,7 @@ def _overload_log(x):
 
 
 def _exp_float64(x):
-    x = x if x > -708.0 else -708.0
+    x = x if x > LOWEST_EXP else LOWEST_EXP
     shifted = x * LOG2_E + ROUND_MAGIC
     n = shifted - ROUND_MAGIC
     r = x - n * LN2_HIGH
@@ -99,8 +103,7 @@ def _exp_float64(x):
 
 
 def _exp_float32(x):
-    lowest = np.float32(-87.0)
-    x = x if x > lowest else lowest
+    x = x if x > LOWEST_EXP_32 else LOWEST_EXP_32
     shifted = x * LOG2_E_32 + ROUND_MAGIC_32
     n = shifted - ROUND_MAGIC_32
     r = x - n * LN2_HIGH_32
