@@ -81,6 +81,7 @@ class _MachineCode(types.WrapperAddressProtocol):
     """A compiled function as an address, which compiled code can be handed to call."""
 
     def __init__(self, dispatcher, signature):
+        self._dispatcher = dispatcher
         self._signature = signature
         self._compiled = dispatcher.get_compile_result(signature)
         name = self._compiled.fndesc.llvm_cfunc_wrapper_name
@@ -91,6 +92,9 @@ class _MachineCode(types.WrapperAddressProtocol):
 
     def signature(self):
         return self._signature
+
+    def __call__(self, *arguments):
+        return self._dispatcher(*arguments)
 
 
 def part_kernel(*arguments):
@@ -126,9 +130,12 @@ def parallel_kernel(*arguments):
         kernel = _compile(run, signature, parallel=True)
 
         @functools.wraps(run)
-        def take_turn(*arguments):
+        def take_turn(run_part, n_parts, *arguments):
+            if n_parts == 1:
+                # Waking the other threads would cost more than the work.
+                return run_part(*arguments, 0)
             with _one_kernel_at_a_time:
-                return kernel(*arguments)
+                return kernel(run_part, n_parts, *arguments)
 
         return take_turn
 

@@ -23,7 +23,8 @@ class EMResult(NamedTuple):
     repaired : ndarray of shape (K,) of bool
         Components that collapsed or emptied in some iteration.
     n_decreases : int
-        Iterations whose log-likelihood fell by more than rounding explains.
+        Iterations whose log-likelihood fell by more than rounding explains, less
+        those after a repair, which says the same.
     """
 
     params: Any
@@ -65,6 +66,7 @@ def run_em(e_step, m_step, params, *, max_iter, tol, eps, previous=-np.inf, moni
     """
     lower_bounds, converged, repaired, n_decreases = [], False, False, 0
     rounding = max(ROUNDING_STEPS * eps, ROUNDING_SHARE)
+    repaired_before = False
     for n_iter in range(1, max_iter + 1):
         statistics = e_step(params)
         params, just_repaired = m_step(statistics, params)
@@ -73,8 +75,10 @@ def run_em(e_step, m_step, params, *, max_iter, tol, eps, previous=-np.inf, moni
         change = bound - previous
         lower_bounds.append(bound)
         monitor.iteration(n_iter, bound, change)
-        if change < -rounding * max(1.0, abs(bound)):
+        fell = change < -rounding * max(1.0, abs(bound))
+        if fell and not np.any(repaired_before):
             n_decreases += 1
+        repaired_before = just_repaired
         if abs(change) < tol:
             converged = True
             break

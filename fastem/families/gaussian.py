@@ -219,4 +219,5 @@ def pooled_variance(weight, means, variances):
     """Return each feature's variance over the whole mixture, (D,)."""
     share = weight / weight.sum()
     center = share @ means
-    return share @ (variances + (means - center) ** 2)
+    # Rounding may leave a variance of nothing below zero.
+    return np.maximum(share @ (variances + (means - center) ** 2), 0.0)

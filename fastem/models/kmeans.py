@@ -85,7 +85,10 @@ def lloyd_step(X, sample_weight, centers, frame):
 
 
 def assign(X, sample_weight, centers, *, labels=False, distances=False):
-    """Return labels, squared distances to the nearest centres, and the inertia."""
+    """Return labels, squared distances to the nearest centres, and the inertia.
+
+    Distances are in units of the tile, where they cannot overflow.
+    """
     frame = centers_frame(centers, X.dtype)
     tiles = _center_tiles(centers, frame, X.dtype)
     n_parts = _count_parts(X)
@@ -95,12 +98,8 @@ def assign(X, sample_weight, centers, *, labels=False, distances=False):
         np.zeros(n_parts),
     )
     make_assign(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, out)
-    square = frame.scale[0] ** 2
-    return (
-        out.labels,
-        out.distances * X.dtype.type(square),
-        float(out.inertia.sum() * square),
-    )
+    inertia = float(out.inertia.sum() * frame.scale[0] ** 2)
+    return out.labels, out.distances, inertia
 
 
 class Seeder:

@@ -119,7 +119,9 @@ def posterior(family, params, X, *, log_likelihood=False, labels=False, proba=Fa
         np.empty((n_rows if proba else 0, len(params.weights)), X.dtype),
     )
     _, tile_params = _tile_params(family, params, X.dtype)
-    make_posterior(family.name, X.dtype.name, layout(X))(X, tile_params, out)
+    n_parts = max(1, min(-(-n_rows // LANES), MAX_PARTS))
+    kernel = make_posterior(family.name, X.dtype.name, layout(X))
+    kernel(n_parts, X, tile_params, n_parts, out)
     return out
 
 
@@ -233,10 +235,15 @@ def make_posterior(family_name, dtype, layout):
         Posterior(np.empty(0, dtype), np.empty(0, np.int64), np.empty((0, 1), dtype))
     )
 
-    arguments = (data_type(dtype, 2, layout), tile_params_type, out_type)
+    arguments = (
+        data_type(dtype, 2, layout),
+        tile_params_type,
+        types.int64,
+        out_type,
+    )
 
     @part_kernel(*arguments)
-    def evaluate_part(X, tile_params, out, part):
+    def evaluate_part(X, tile_params, n_parts, out, part):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
@@ -244,7 +251,7 @@ def make_posterior(family_name, dtype, layout):
         work = np.empty(3 * STRIDE, X.dtype)
         ones = np.ones(LANES, X.dtype)
         lane_values = np.empty(LANES, X.dtype)
-        first, last = part_tiles(X.shape[0], MAX_PARTS, part)
+        first, last = part_tiles(X.shape[0], n_parts, part)
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
@@ -267,8 +274,8 @@ def make_posterior(family_name, dtype, layout):
                         out.probabilities[start + b, k] = p[k * STRIDE + b]
 
     @parallel_kernel(*arguments)
-    def run(run_part, n_parts, X, tile_params, out):
-        for part in prange(n_parts):
-            run_part(X, tile_params, out, np.int64(part))
+    def run(run_part, n_prange, X, tile_params, n_parts, out):
+        for part in prange(n_prange):
+            run_part(X, tile_params, n_parts, out, np.int64(part))
 
-    return functools.partial(run, evaluate_part, MAX_PARTS)
+    return functools.partial(run, evaluate_part)
