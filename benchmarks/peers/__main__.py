@@ -20,15 +20,16 @@ def main():
     "--case", "cases", multiple=True, help='Such as "200000,32,32 full" or "diag".'
 )
 @click.option("--section", "sections", multiple=True, type=click.Choice(gmm.SECTIONS))
+@click.option("--peer", "peers", multiple=True, help='Such as "scikit-learn".')
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
-def compare_gmm(smoke, json_path, cases, sections, repeats):
+def compare_gmm(smoke, json_path, cases, sections, peers, repeats):
     """Gaussian mixtures and k-means."""
     report = Report(machine.describe())
     for peer in (armadillo, pomegranate_peer):
         if reason := peer.missing():
             report.note(f"{peer.NAME} left out: {reason}")
     fastem.warmup()
-    plan = Plan(1 if smoke else repeats, smoke, cases)
+    plan = Plan(1 if smoke else repeats, smoke, cases, peers)
     for name in sections or gmm.SECTIONS:
         title, rows = gmm.SECTIONS[name]
         report.section(title, rows(plan))

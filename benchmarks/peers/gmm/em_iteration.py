@@ -24,7 +24,7 @@ TOLERANCE = {np.float64: 1e-9, np.float32: 1e-5}
 
 def against_peers(plan):
     for case in plan.select(MIXTURES):
-        for peer in PEERS:
+        for peer in plan.select_peers(PEERS):
             if case.covariance_type in peer.COVARIANCE_TYPES and not peer.missing():
                 yield _against(peer, case, plan)
 

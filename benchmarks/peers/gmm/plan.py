@@ -7,6 +7,11 @@ class Plan(NamedTuple):
     repeats: int
     smoke: bool
     filters: tuple[str, ...]
+    peers: tuple[str, ...] = ()
+
+    def select_peers(self, peers):
+        """Return the peers that are named, all where none is."""
+        return [peer for peer in peers if not self.peers or peer.NAME in self.peers]
 
     def select(self, cases):
         """Yield the cases that a filter names, shrunk in a smoke run."""
