@@ -94,7 +94,8 @@ default='kmeans'
     n_repairs_ : int
         Components of the best start that collapsed or emptied at some iteration.
     n_decreases_ : int
-        Its iterations whose log-likelihood fell by more than rounding explains.
+        Its iterations whose log-likelihood fell by more than rounding explains, but
+        for those right after a repair.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (D,)
         Where X had column names.
