@@ -13,7 +13,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from numba import config, njit, types
+from numba import config, get_num_threads, njit, types
 from numba.extending import register_jitable
 
 from fastem.exceptions import CacheWarning
@@ -29,10 +29,13 @@ _SOURCE_ROOMS = ("kernels", "families", "models")
 tile_function = register_jitable(
     fastmath=REASSOCIATE, error_model="numpy", forceinline=True, _nrt=False
 )
-"""Decorator of the functions that kernels are made of; plain Python without the JIT."""
+"""Decorator of the functions that kernels are made of; plain Python without the JIT.
+
+They do not count references, so they must not return arrays to functions that do.
+"""
 
 allocating_function = register_jitable(error_model="numpy")
-"""Decorator of the functions that allocate a part's working memory."""
+"""Decorator of the functions that allocate a part's working memory or return parts."""
 
 JIT_DISABLED = bool(config.DISABLE_JIT)
 
@@ -97,6 +100,11 @@ class _MachineCode(types.WrapperAddressProtocol):
         return self._dispatcher(*arguments)
 
 
+def launch_threads():
+    """Start Numba's threads: before, no kernel loads that asks for its thread."""
+    get_num_threads()
+
+
 def part_kernel(*arguments):
     """Compile ``run_part(*arguments, part)``, serial and without the GIL.
 
@@ -108,6 +116,15 @@ def part_kernel(*arguments):
         if JIT_DISABLED:
             return run_part
         return _MachineCode(_compile(run_part, signature), signature)
+
+    return decorate
+
+
+def serial_kernel(*arguments, returns=types.void):
+    """Compile a function that has no parts."""
+
+    def decorate(function):
+        return function if JIT_DISABLED else _compile(function, returns(*arguments))
 
     return decorate
 

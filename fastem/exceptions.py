@@ -2,7 +2,12 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["CacheWarning", "DegenerateComponentWarning", "LikelihoodDecreaseWarning"]
+__all__ = [
+    "CacheWarning",
+    "DegenerateComponentWarning",
+    "ImpossibleObservationWarning",
+    "LikelihoodDecreaseWarning",
+]
 
 
 class CacheWarning(RuntimeWarning):
@@ -11,6 +16,10 @@ class CacheWarning(RuntimeWarning):
 
 class DegenerateComponentWarning(UserWarning):
     """A component collapsed or emptied during a fit and was repaired."""
+
+
+class ImpossibleObservationWarning(UserWarning):
+    """No state of a hidden Markov model allows what was observed at some step."""
 
 
 class LikelihoodDecreaseWarning(ConvergenceWarning):

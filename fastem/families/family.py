@@ -30,7 +30,8 @@ class Family:
     flush : callable
         ``flush(tile_params, scratch, slots, slot)``: add what ``accumulate`` held back.
     from_variances : callable
-        ``from_variances(means, variances) -> params``: (K, D) means, (D,) variances.
+        ``from_variances(means, variances) -> params``: (K, D) means, (D,) variances;
+        None where components have no means.
     tile_params : callable
         ``tile_params(params, log_weights, dtype) -> (frame, NamedTuple of arrays)``.
     slots : callable
@@ -40,6 +41,10 @@ class Family:
         added over slots in order.
     maximize : callable
         ``maximize(statistics, params, regularization) -> (params, repaired)``.
+    example : callable
+        ``example() -> params`` of the smallest model, whose types all share.
+    density_first : bool
+        Whether ``accumulate`` builds on the ``log_density`` of the same tile.
     """
 
     name: str
@@ -54,3 +59,5 @@ class Family:
     slots: Callable
     statistics: Callable
     maximize: Callable
+    example: Callable
+    density_first: bool = False

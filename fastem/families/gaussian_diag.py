@@ -4,6 +4,7 @@ The spherical family is the diagonal one with equal variances: the same kernels,
 maximisation.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -279,6 +280,7 @@ DIAG = Family(
     slots,
     statistics,
     maximize_diag,
+    partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
 )
 
 SPHERICAL = Family(
@@ -294,4 +296,5 @@ SPHERICAL = Family(
     slots,
     statistics,
     maximize_spherical,
+    partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
 )

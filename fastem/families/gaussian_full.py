@@ -3,6 +3,8 @@
 C. M. Bishop, *Pattern Recognition and Machine Learning*, eqs. 9.23 to 9.28.
 """
 
+from functools import partial
+
 import numpy as np
 
 from fastem.compile import tile_function
@@ -244,4 +246,5 @@ FULL = Family(
     slots,
     statistics,
     maximize,
+    partial(from_variances, np.zeros((1, 1)), np.ones(1)),
 )

@@ -9,6 +9,7 @@ so the pooled scatter costs one rank update a row instead of K, and the products
 r_k r_l summed over rows. Both terms are sums of squares: nothing cancels.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -315,4 +316,5 @@ TIED = Family(
     slots,
     statistics,
     maximize,
+    partial(from_variances, np.zeros((1, 1)), np.ones(1)),
 )

@@ -6,13 +6,17 @@ trip count, and LLVM vectorises it. Short tiles are filled up with zeros.
 """
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
 
 from fastem.compile import tile_function
 
 LANES = 256
 # Rows of a tile must not lie a power of two apart: loads and stores that agree in their
 # low twelve address bits wait for each other (measured: 85 to 110 GF/s at D = 128).
-STRIDE = LANES + 16
+# The room between them holds the messages that enter a tile of a chain.
+STRIDE = LANES + 32
 
 # Rows are cut into at most so many parts, each with a slot of its own for sums,
 # whatever the number of threads; 48 share evenly among 2, 3, 4, 6, 8, 12, 16, 24 or 48.
@@ -61,6 +65,138 @@ def load_tile(X, start, stop, origin, inverse_scale, tile):
                 lanes[b] = (X[start + b, i] - origin[i]) * inverse_scale[i]
         for b in range(n_rows, LANES):
             lanes[b] = 0
+
+
+def load_prefetched_tile(X, start, stop, origin, inverse_scale, tile):
+    """Do as :func:`load_tile` does, with rows that :func:`prefetch_rows` asked for.
+
+    Where memory waits no more, blocks of four rows by four features turned in registers
+    are best (measured at D = 8 to 128: 0.13 to 0.18 ns an element; 0.28 to 0.60).
+    """
+    load_tile(X, start, stop, origin, inverse_scale, tile)
+
+
+@overload(load_prefetched_tile)
+def _load_prefetched_tile(X, start, stop, origin, inverse_scale, tile):
+    load = _load_in_blocks if X.layout == "C" else load_tile
+    return lambda X, start, stop, origin, inverse_scale, tile: load(
+        X, start, stop, origin, inverse_scale, tile
+    )
+
+
+@tile_function
+def _load_in_blocks(X, start, stop, origin, inverse_scale, tile):
+    n_features = X.shape[1]
+    n_rows = stop - start
+    n_whole = n_rows // 16 * 16
+    n_in_blocks = n_features // 4 * 4
+    for b in range(0, n_whole, 4):
+        for i in range(0, n_in_blocks, 4):
+            _turn_block(X, start + b, i, origin, inverse_scale, tile, i * STRIDE + b)
+    for begin in range(0, n_whole, 16):
+        rows = X[start + begin : start + begin + 16]
+        for i in range(n_in_blocks, n_features):
+            shift = origin[i]
+            factor = inverse_scale[i]
+            lanes = tile[i * STRIDE + begin : i * STRIDE + LANES]
+            for b in range(16):
+                lanes[b] = (rows[b, i] - shift) * factor
+    for i in range(n_features):
+        lanes = tile[i * STRIDE : i * STRIDE + LANES]
+        for b in range(n_whole, n_rows):
+            lanes[b] = (X[start + b, i] - origin[i]) * inverse_scale[i]
+        for b in range(n_rows, LANES):
+            lanes[b] = 0
+
+
+@intrinsic
+def _turn_block(typing_context, X, row, i, origin, inverse_scale, tile, place):
+    """Copy rows row..row+4, features i..i+4, to four lanes of four rows of the tile."""
+    signature = types.void(X, row, i, origin, inverse_scale, tile, place)
+
+    def generate(context, builder, signature, arguments):
+        X, row, i, origin, inverse_scale, tile, place = (
+            context.make_array(kind)(context, builder, value)
+            if isinstance(kind, types.Array)
+            else value
+            for kind, value in zip(signature.args, arguments, strict=True)
+        )
+        vector = ir.VectorType(X.data.type.pointee, 4)
+        align = signature.args[0].dtype.bitwidth // 8
+
+        def address(array, entry):
+            place = builder.gep(array.data, [entry])
+            return builder.bitcast(place, vector.as_pointer())
+
+        def pick(a, b, *lanes):
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 4), lanes)
+            return builder.shuffle_vector(a, b, lanes)
+
+        shift = builder.load(address(origin, i), align=align)
+        factor = builder.load(address(inverse_scale, i), align=align)
+        rows = []
+        width = builder.extract_value(X.shape, 1)
+        entry = builder.add(builder.mul(row, width), i)
+        for _ in range(4):
+            x = builder.load(address(X, entry), align=align)
+            rows.append(builder.fmul(builder.fsub(x, shift), factor))
+            entry = builder.add(entry, width)
+        even01, odd01 = (pick(*rows[:2], j, j + 4, j + 2, j + 6) for j in (0, 1))
+        even23, odd23 = (pick(*rows[2:], j, j + 4, j + 2, j + 6) for j in (0, 1))
+        features = (
+            pick(even01, even23, 0, 1, 4, 5),
+            pick(odd01, odd23, 0, 1, 4, 5),
+            pick(even01, even23, 2, 3, 6, 7),
+            pick(odd01, odd23, 2, 3, 6, 7),
+        )
+        for lanes in features:
+            builder.store(lanes, address(tile, place), align=align)
+            place = builder.add(place, place.type(STRIDE))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def prefetch_rows(X, begin, end):
+    """Ask memory for rows begin..end, which may be past the last, and do not wait.
+
+    Spread over the work on one tile, this hides most of the wait for the next (measured
+    in k-means at D = 8, K = 16: 12.4 against 15.6 ns a row). Only contiguous rows are
+    asked for, and none without the JIT.
+    """
+
+
+@overload(prefetch_rows)
+def _prefetch_rows(X, begin, end):
+    if X.layout != "C":
+        return lambda X, begin, end: None
+    step = 64 // (X.dtype.bitwidth // 8)
+
+    def ask(X, begin, end):
+        for entry in range(begin * X.shape[1], end * X.shape[1], step):
+            _prefetch_entry(X, entry)
+
+    return ask
+
+
+@intrinsic
+def _prefetch_entry(typing_context, X, entry):
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(X)(context, builder, arguments[0]).data
+        address = builder.bitcast(
+            builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer()
+        )
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [address.type], kind
+        )
+        # To read; into the second cache, for the first has no room for two tiles
+        # (measured at D = 16, K = 16: 23 against 30 ns a row); data.
+        builder.call(prefetch, [address, flag(0), flag(2), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(X, entry), generate
 
 
 @tile_function

@@ -30,6 +30,7 @@ from fastem.kernels.tiles import (
     LANES,
     MAX_PARTS,
     STRIDE,
+    load_prefetched_tile,
     load_tile,
     load_weights,
     padded,
@@ -194,9 +195,20 @@ def make_lloyd(dtype, layout):
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
-            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
+            load_prefetched_tile(
+                X, start, stop, tiles.origin, tiles.inverse_scale, tile
+            )
             load_weights(sample_weight, start, stop, tile_weight)
-            nearest(tiles.centers, tiles.half_norms, tile, scores, largest, best)
+            nearest(
+                tiles.centers,
+                tiles.half_norms,
+                tile,
+                scores,
+                largest,
+                best,
+                X,
+                stop,
+            )
             add_to_clusters(
                 X,
                 start,
@@ -241,9 +253,20 @@ def make_assign(dtype, layout):
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
-            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
+            load_prefetched_tile(
+                X, start, stop, tiles.origin, tiles.inverse_scale, tile
+            )
             load_weights(sample_weight, start, stop, tile_weight)
-            nearest(tiles.centers, tiles.half_norms, tile, scores, distance, best)
+            nearest(
+                tiles.centers,
+                tiles.half_norms,
+                tile,
+                scores,
+                distance,
+                best,
+                X,
+                stop,
+            )
             distances_to_best(tile, n_features, tiles.centers, best, distance)
             out.inertia[part] += weighted_sum(distance, tile_weight)
             if out.labels.size > 0:

@@ -137,7 +137,7 @@ def _or_empty(array, dtype, ndim):
 
 def _example(family, dtype):
     """Arguments of the smallest model, whose types every model shares."""
-    params = family.from_variances(np.zeros((1, 1)), np.ones(1))
+    params = family.example()
     _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(dtype))
     return tile_params, family.slots(params, 1)
 

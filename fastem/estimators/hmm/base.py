@@ -1,0 +1,374 @@
+"""What all hidden Markov models share beside their answers: parameters and fitting."""
+
+import copy
+import logging
+import math
+import warnings
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from fastem.estimators.hmm.emissions import Emissions
+from fastem.estimators.hmm.inference import (
+    ALGORITHMS,
+    Inference,
+    describe_impossible,
+)
+from fastem.estimators.hmm.monitor import ConvergenceMonitor
+from fastem.estimators.hmm.probabilities import (
+    check_probabilities,
+    log_dirichlet,
+    most_probable,
+)
+from fastem.estimators.hmm.training import Learning, Trained, train
+from fastem.estimators.hmm.validation import (
+    broadcast_prior,
+    check_fixed,
+    check_n_features,
+    check_observations,
+    make_sequences,
+    row_weights,
+)
+from fastem.estimators.validation import features_kept_on_error
+from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
+from fastem.models.hmm import HMMParams, ImpossibleObservation
+
+# What hmmlearn logs is logged here, too; warnings are for what a fit came to.
+_log = logging.getLogger(__name__)
+
+_CHAIN_LETTERS = {"s": "startprob", "t": "transmat"}
+
+
+class BaseHMM(Inference, Emissions, BaseEstimator):
+    """A hidden Markov model but for its emissions.
+
+    A subclass says what these are by the members of :class:`Emissions`. Parameters go
+    by names without the underscore that attributes end in.
+    """
+
+    _parameter_constraints: ClassVar = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
+        "random_state": ["random_state"],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
+        "tol": [Interval(Real, None, None, closed="neither")],
+        "verbose": ["verbose"],
+        "params": [str],
+        "init_params": [str],
+        "implementation": [StrOptions({"log", "scaling"})],
+        "training": [StrOptions({"baum-welch", "viterbi"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components,
+        startprob_prior,
+        transmat_prior,
+        algorithm,
+        random_state,
+        n_iter,
+        tol,
+        verbose,
+        params,
+        init_params,
+        implementation,
+        training,
+        n_init,
+        fixed,
+    ):
+        self.n_components = n_components
+        self.startprob_prior = startprob_prior
+        self.transmat_prior = transmat_prior
+        self.algorithm = algorithm
+        self.random_state = random_state
+        self.n_iter = n_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.params = params
+        self.init_params = init_params
+        self.implementation = implementation
+        self.training = training
+        self.n_init = n_init
+        self.fixed = fixed
+        self.monitor_ = ConvergenceMonitor(tol, n_iter, verbose)
+
+    def fit(
+        self, X, lengths=None, *, sequence_weight=None, step_weight=None, states=None
+    ):
+        """Learn the parameters from sequences.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            The rows of all sequences, one after another.
+        lengths : array-like of shape (n_sequences,), default=None
+            The number of rows of each sequence; without, all rows are one sequence.
+        sequence_weight : array-like of shape (n_sequences,), default=None
+            A sequence of weight 2 counts exactly as the sequence twice, one of weight
+            0 not.
+        step_weight : array-like of shape (N,), default=None
+            The power to which the density of each row is raised; 0 is a step whose
+            observation is missing.
+        states : array-like of shape (N,) of int, default=None
+            States that are known; -1 where they are not.
+
+        Returns
+        -------
+        BaseHMM
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            For X that is not two-dimensional and finite, for lengths, weights and
+            states that do not go with it, for parameters that are no valid ones, and
+            where no state allows what was observed; what and where is said. The model
+            is then what it was before.
+        """
+        self._validate_params()
+        letters = self._letters()
+        unknown = sorted(set(self.params) - set(letters))
+        if unknown:
+            raise ValueError(
+                f"params names {', '.join(map(repr, unknown))}, but what can be "
+                f"learned is {', '.join(map(repr, letters))}"
+            )
+        with features_kept_on_error(self):
+            X = check_observations(self, X, reset=True, dtype=self._integers_become)
+            given = self._given(letters)
+            n_features = self._count_features(X, given)
+            shapes = self._shapes(n_features)
+            given = self._check_parameters(given, shapes)
+            check_n_features(self, X, self._n_columns(shapes))
+            self._check_values(X, shapes)
+            learned = self._learn_from(X)
+            sequences = make_sequences(
+                X, lengths, sequence_weight, step_weight, states, self.n_components
+            )
+            frozen = {name for key, name in letters.items() if key not in self.params}
+            learning = Learning(
+                check_fixed(self.fixed, shapes, frozen),
+                broadcast_prior(
+                    self.startprob_prior, shapes["startprob"], "startprob_prior"
+                ),
+                broadcast_prior(
+                    self.transmat_prior, shapes["transmat"], "transmat_prior"
+                ),
+                self._priors(shapes),
+            )
+            self._warn_of_few_data(X, shapes)
+            best = self._train(sequences, given, shapes, learning)
+        vars(self.monitor_).update(best.monitor)
+        self._keep(best, n_features, learned)
+        self._warn(best)
+        return self
+
+    # ------------------------------------------------------------------ fitting
+
+    def _letters(self):
+        return {**_CHAIN_LETTERS, **self._emission_letters}
+
+    def _given(self, letters):
+        """Return the parameters that are set and that ``init_params`` leaves alone."""
+        given = {}
+        for letter, name in letters.items():
+            attribute = f"{name}_"
+            if not self._has(name):
+                continue
+            if letter not in self.init_params:
+                given[name] = self._get(name)
+                continue
+            _log.warning(
+                "%s is set, but will be overwritten by fit, since init_params contains "
+                "%r.",
+                attribute,
+                letter,
+            )
+        return given
+
+    def _train(self, sequences, given, shapes, learning):
+        """Return the best of ``n_init`` starts."""
+        random_state = check_random_state(self.random_state)
+        monitor = self.monitor_
+        if type(monitor) is ConvergenceMonitor:
+            monitor.tol, monitor.n_iter = self.tol, self.n_iter
+            monitor.verbose = self.verbose
+        best = None
+        for _ in range(self.n_init):
+            params = self._start_params(sequences, given, shapes, random_state)
+            try:
+                params, repaired = train(
+                    self._family,
+                    params,
+                    sequences,
+                    m_step=lambda *args: self._m_step(*args, learning),
+                    log_prior=lambda params: self._log_prior(params, learning),
+                    monitor=monitor,
+                    n_iter=self.n_iter,
+                    hard=self.training == "viterbi",
+                )
+            except ImpossibleObservation as error:
+                raise ValueError(
+                    describe_impossible(error.row, sequences.bounds)
+                ) from None
+            objectives = getattr(monitor, "objectives", None) or [-math.inf]
+            if best is None or objectives[-1] > best.objective:
+                best = Trained(
+                    params, repaired, objectives[-1], copy.deepcopy(vars(monitor))
+                )
+        return best
+
+    def _start_params(self, sequences, given, shapes, random_state):
+        """Return where training begins: what is given, the rest drawn."""
+        start = dict(given)
+        flat = np.full(self.n_components, 1 / self.n_components)
+        for name in _CHAIN_LETTERS.values():
+            if name not in given:
+                size = shapes[name][:-1] or None
+                start[name] = random_state.dirichlet(flat, size)
+        start |= self._start(
+            sequences.X, row_weights(sequences), given, shapes, random_state
+        )
+        return self._to_params(start)
+
+    def _to_params(self, values):
+        return HMMParams(values["startprob"], values["transmat"], self._pack(values))
+
+    def _m_step(self, statistics, params, learning):
+        """Return new parameters, repaired components, and whether priors dropped any.
+
+        L. R. Rabiner, *Proc. IEEE* 77 (1989), eqs. 40a and 40b, with priors.
+        """
+        startprob, start_dropped = most_probable(
+            statistics.start,
+            learning.startprob_prior,
+            params.startprob,
+            learning.fixed["startprob"],
+            keep_zeros=True,
+        )
+        transmat, dropped = most_probable(
+            statistics.transitions,
+            learning.transmat_prior,
+            params.transmat,
+            learning.fixed["transmat"],
+            keep_zeros=True,
+        )
+        emissions, repaired, emissions_dropped = self._maximize(
+            statistics.emissions, params.emissions, learning
+        )
+        dropped |= start_dropped | emissions_dropped
+        return HMMParams(startprob, transmat, emissions), repaired, dropped
+
+    def _log_prior(self, params, learning):
+        return (
+            log_dirichlet(params.startprob, learning.startprob_prior)
+            + log_dirichlet(params.transmat, learning.transmat_prior)
+            + self._log_emission_prior(params.emissions, learning)
+        )
+
+    def _keep(self, trained, n_features, learned):
+        """Store the fitted attributes."""
+        params = trained.params
+        self.startprob_, self.transmat_ = params.startprob, params.transmat
+        for name, value in self._unpack(params.emissions).items():
+            setattr(self, f"{name}_", value)
+        for attribute, value in learned.items():
+            setattr(self, attribute, value)
+        self.n_features = n_features
+        self.n_repairs_ = int(trained.repaired.sum())
+
+    def _warn_of_few_data(self, X, shapes):
+        n_scalars = sum(self._n_scalars(shapes)[letter] for letter in set(self.params))
+        if X.size < n_scalars:
+            _log.warning(
+                "%d numbers in X are to determine %d free parameters, which gives a "
+                "degenerate solution. Use more data or fewer states.",
+                X.size,
+                n_scalars,
+            )
+
+    def _warn(self, trained):
+        """Say once what a user should know of the fit that was kept."""
+        if self.n_repairs_:
+            which = ", ".join(map(str, np.flatnonzero(trained.repaired)))
+            warnings.warn(
+                f"{self.n_repairs_} of {trained.repaired.size} components collapsed or "
+                f"emptied and were repaired (components {which}); use fewer, or more "
+                "data.",
+                DegenerateComponentWarning,
+                stacklevel=3,
+            )
+        if getattr(self.monitor_, "status", None) == "decreased":
+            warnings.warn(
+                f"The objective fell at iteration {self.monitor_.iter}, where the fit "
+                "stopped: a floor or a prior is at odds with where it began.",
+                LikelihoodDecreaseWarning,
+                stacklevel=3,
+            )
+
+    # --------------------------------------------------------- parameters at hand
+
+    def _read_params(self):
+        """Return the parameters, checked, and their shapes by name.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If some are missing.
+        ValueError
+            If some are not valid; they are named.
+        """
+        self._validate_params()
+        names = self._letters().values()
+        check_is_fitted(self, [f"{name}_" for name in names])
+        given = {name: self._get(name) for name in names}
+        shapes = self._shapes(self._count_features(None, given))
+        values = self._check_parameters(given, shapes)
+        return self._to_params(values), shapes
+
+    def _read_chain(self):
+        """Return the parameters of the chain alone, checked."""
+        check_is_fitted(self, "transmat_")
+        n = self.n_components
+        start = getattr(self, "startprob_", np.full(n, 1 / n))
+        return (
+            check_probabilities(start, (n,), "startprob_"),
+            check_probabilities(self.transmat_, (n, n), "transmat_"),
+        )
+
+    def _check_parameters(self, given, shapes):
+        checked = {}
+        for name, value in given.items():
+            check = (
+                check_probabilities
+                if name in _CHAIN_LETTERS.values()
+                else self._check_parameter
+            )
+            checked[name] = check(value, shapes[name], f"{name}_")
+        return checked
+
+    def _shapes(self, n_features):
+        n = self.n_components
+        emissions = self._emission_shapes(n_features)
+        return {"startprob": (n,), "transmat": (n, n), **emissions}
+
+    def _n_scalars(self, shapes=None):
+        """Return the number of free parameters by letter, as hmmlearn counts them."""
+        if shapes is None:
+            given = {name: self._get(name) for name in self._letters().values()}
+            shapes = self._shapes(self._count_features(None, given))
+        n = self.n_components
+        return {"s": n - 1, "t": n * (n - 1), **self._n_emission_scalars(shapes)}
+
+    def _has(self, name):
+        return hasattr(self, f"{name}_")
+
+    def _get(self, name):
+        """Return a parameter as it is set."""
+        return getattr(self, f"{name}_")

@@ -1,0 +1,126 @@
+"""What chain kernels do with a tile besides the recursions: conditions and outputs."""
+
+import numpy as np
+
+from fastem.compile import tile_function
+from fastem.kernels.chains import CHAINS
+from fastem.kernels.tiles import LANES, STRIDE
+
+
+@tile_function
+def condition(log_b, n_states, staged, states):
+    """Raise densities to the rows' powers and rule out states known not to be."""
+    if staged.plain[0] == 0:
+        power = staged.power
+        for k in range(n_states):
+            p = log_b[k * STRIDE : k * STRIDE + LANES]
+            for b in range(LANES):
+                value = p[b] * power[b]
+                p[b] = value if power[b] > 0 else 0.0
+    if states.size > 0:
+        for b in range(LANES):
+            row = staged.row[b]
+            known = states[row] if row >= 0 else -1
+            if known >= 0:
+                for k in range(n_states):
+                    if k != known:
+                        log_b[k * STRIDE + b] = -np.inf
+
+
+@tile_function
+def enter(given, messages, bundle, uniform, n_states, message):
+    """Set the first message of each stretch, from a table or else uniform."""
+    for k in range(n_states):
+        for s in range(CHAINS):
+            message[k * STRIDE + s] = (
+                messages[bundle * CHAINS + s, k] if given else uniform
+            )
+
+
+@tile_function
+def leave(message, messages, bundle, n_states):
+    """Keep a message where stretches meet."""
+    for k in range(n_states):
+        for s in range(CHAINS):
+            messages[bundle * CHAINS + s, k] = message[k * STRIDE + s]
+
+
+@tile_function
+def copy_message(message, out, n_rows):
+    """Copy the first columns of a tile of messages."""
+    for k in range(n_rows):
+        source = message[k * STRIDE : k * STRIDE + CHAINS]
+        target = out[k * STRIDE : k * STRIDE + CHAINS]
+        for s in range(CHAINS):
+            target[s] = source[s]
+
+
+@tile_function
+def add_log_likelihood(
+    log_scale_of, suspicious, largest, scale, staged, log_offset, slots, slot
+):
+    """Add log p(x_t | x_1..t-1) over lanes; note the first row that is suspicious."""
+    total = weight = suspects = 0.0
+    for b in range(LANES):
+        w = staged.weight[b]
+        value = largest[b] + log_scale_of(scale[b]) + staged.power[b] * log_offset
+        total += w * value if w > 0 else 0.0
+        weight += w
+        suspects += 1.0 if suspicious(scale[b]) else 0.0
+    slots.log_likelihood[slot] += total
+    slots.weight[slot] += weight
+    if suspects > 0:
+        for b in range(LANES):
+            if suspicious(scale[b]) & (staged.row[b] >= 0):
+                slots.suspect_row[slot] = min(slots.suspect_row[slot], staged.row[b])
+
+
+@tile_function
+def weigh_posteriors(gamma, n_states, staged, slots, slot):
+    """Add starts; give posteriors the weights with which rows count for emissions."""
+    for k in range(n_states):
+        p = gamma[k * STRIDE : k * STRIDE + LANES]
+        starts = 0.0
+        for b in range(LANES):
+            p[b] *= staged.weight[b]
+            starts += p[b] * staged.reset[b]
+            p[b] *= staged.power[b]
+        slots.start[slot, k] += starts
+
+
+@tile_function
+def write_tile(tile, row, offset, out):
+    """Write a tile's lanes to the rows they come from."""
+    for b in range(LANES):
+        if row[b] >= 0:
+            for k in range(out.shape[1]):
+                out[row[b], k] = tile[k * STRIDE + b] + offset
+
+
+@tile_function
+def write_labels(gamma, row, n_states, labels):
+    """Write the likeliest state of each lane's row, the first of equals."""
+    for b in range(LANES):
+        if row[b] >= 0:
+            best = 0
+            for k in range(1, n_states):
+                if gamma[k * STRIDE + b] > gamma[best * STRIDE + b]:
+                    best = k
+            labels[row[b]] = best
+
+
+@tile_function
+def add_gain(top, staged, log_offset, gain, impossible_row, bundle):
+    """Add the best scores of rows to each lane's; note rows that nothing allows."""
+    impossible = 0.0
+    for b in range(LANES):
+        there = staged.weight[b] > 0
+        possible = top[b] > -np.inf
+        value = top[b] + staged.power[b] * log_offset
+        gain[b] += value if there & possible else 0.0
+        impossible += 1.0 if there & (not possible) else 0.0
+    if impossible > 0:
+        for b in range(LANES):
+            if (staged.row[b] >= 0) & (top[b] == -np.inf):
+                stretch = bundle * CHAINS + b % CHAINS
+                impossible_row[stretch] = min(impossible_row[stretch], staged.row[b])

@@ -1,0 +1,324 @@
+"""The likeliest path of states, all stretches at once.
+
+A stretch decoded from a guess of what came before is right if, where it meets the one
+before, no state scores better beside the guess than the state the path goes through:
+what is added to the other paths is then no more than what is added to this one. Best
+paths coalesce, as messages forget (S. Maleki, M. Musuvathi and T. Mytkowicz,
+"Parallelizing dynamic programming through rank convergence", PPoPP 2014).
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_thread_id, prange, typeof, types
+
+from fastem.compile import (
+    data_type,
+    launch_threads,
+    layout,
+    parallel_kernel,
+    part_kernel,
+    source_digest,
+)
+from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.paths import best_scores, best_state, trace_back
+from fastem.kernels.steps import best_step
+from fastem.kernels.tiles import LANES, STRIDE
+from fastem.models.chain_tiles import (
+    add_gain,
+    condition,
+    copy_message,
+    enter,
+    leave,
+)
+from fastem.models.smoothing import NO_ROW, example, make_chain, make_log_chain
+from fastem.models.stretches import (
+    FIRST_WARM_UP,
+    Cut,
+    Effort,
+    Sequences,
+    cut,
+    junctions,
+    make_workspace,
+    relax,
+    slots_of,
+    stage,
+    stage_memory,
+)
+from fastem.models.sweeps import sweep
+
+# Scores of thousands of steps agree to rounding within this.
+TIE = 1e-8
+GUESSED, GIVEN_SCORES, GIVEN_SCORES_AND_STATES = 0, 1, 2
+
+
+class Decoding(NamedTuple):
+    """The likeliest path, its log probability, the first impossible row or -1."""
+
+    log_probability: float
+    path: np.ndarray
+    impossible_row: int
+
+
+class Ends(NamedTuple):
+    """What stretches know where they meet; row g is of stretch g."""
+
+    score_in: np.ndarray  # (G, K), before its first step
+    score_out: np.ndarray  # (G, K), at its last step
+    state_before: np.ndarray  # (G,), before its first step
+    state_last: np.ndarray  # (G,), at its last step
+    gain: np.ndarray  # (G,), what was subtracted from the scores of its steps
+    impossible_row: np.ndarray  # (G,)
+
+
+def viterbi(family, params, sequences, effort=None):
+    """Return the likeliest path of each sequence.
+
+    Parameters
+    ----------
+    family : Family
+    params : HMMParams
+    sequences : Sequences
+    effort : Effort, optional
+        What earlier searches on these sequences learned.
+
+    Returns
+    -------
+    Decoding
+    """
+    X, n_states = sequences.X, len(params.startprob)
+    effort = effort or Effort()
+    chain = make_log_chain(params.startprob, params.transmat)
+    _, tile_params = family.tile_params(
+        params.emissions, np.zeros(n_states), np.dtype(np.float64)
+    )
+    kernel = make_decoder(family, X.dtype.name, layout(X))
+    rows = cut(len(X))
+    joined = junctions(rows, sequences.bounds)
+    ends = _ends(rows.n_bundles * CHAINS, n_states)
+    path = np.empty(len(X), np.int64)
+
+    def run(todo, warm_up, given=GUESSED):
+        stretch = rows._replace(warm_up=warm_up)
+        workspace = make_workspace(stretch, len(todo), len(chain.out))
+        kernel(
+            len(todo),
+            *sequences,
+            stretch,
+            chain,
+            tile_params,
+            np.int64(given),
+            ends,
+            path,
+            workspace,
+            todo,
+        )
+
+    def disagreeing():
+        return slots_of(rows, np.append(joined, joined + 1)[np.tile(wrong(), 2)])
+
+    def wrong():
+        state = ends.state_last[joined]
+        with np.errstate(invalid="ignore"):
+            gained = ends.score_out[joined] - ends.score_in[joined + 1]
+        along_path = gained[np.arange(len(joined)), state]
+        return (state != ends.state_before[joined + 1]) | (
+            gained > along_path[:, None] + TIE
+        ).any(axis=1)
+
+    if not effort.exact:
+        relax(run, disagreeing, rows.n_slots, effort)
+    if effort.exact:
+        _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined)
+    gain = ends.gain.sum()
+    state = ends.state_last[joined]
+    gain += (ends.score_out[joined, state] - ends.score_in[joined + 1, state]).sum()
+    row = int(ends.impossible_row.min())
+    if row < len(X):
+        return Decoding(-np.inf, path, row)
+    return Decoding(float(gain), path, -1)
+
+
+def _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined):
+    """Decode from exact scores: try all states at each stretch's end, then join."""
+    scores, _ = sweep(
+        family, (best_step,), sequences, chain, tile_params, rows.length, 0.0
+    )
+    ends.score_in[:] = 0.0
+    ends.score_in[: len(scores)] = scores
+    slots = np.arange(rows.n_slots)
+    run(slots, FIRST_WARM_UP, GIVEN_SCORES)
+    guessed = ends.state_last.copy()
+    before = np.empty((len(chain.start), len(guessed)), np.int64)
+    for state in range(len(chain.start)):
+        ends.state_last[:] = state
+        run(slots, 0, GIVEN_SCORES_AND_STATES)
+        before[state] = ends.state_before
+    ends.state_last[:] = guessed
+    for stretch in joined[::-1]:
+        onward = ends.state_last[stretch + 1]
+        ends.state_last[stretch] = before[onward, stretch + 1]
+    run(slots, 0, GIVEN_SCORES_AND_STATES)
+
+
+def _ends(n_stretches, n_states):
+    return Ends(
+        np.zeros((n_stretches, n_states)),
+        np.zeros((n_stretches, n_states)),
+        np.zeros(n_stretches, np.int64),
+        np.zeros(n_stretches, np.int64),
+        np.zeros(n_stretches),
+        np.full(n_stretches, NO_ROW),
+    )
+
+
+@functools.cache
+def make_decoder(family, dtype, layout):
+    """Build the kernel that finds the likeliest path under a family."""
+    allocate, load, log_density = family.allocate, family.load, family.log_density
+    digest = source_digest()
+    launch_threads()
+    tile_params_type, _ = map(typeof, example(family))
+    arguments = (
+        data_type(dtype, 2, layout),
+        types.Array(types.int64, 1, "C"),
+        data_type("float64", 1),
+        data_type("float64", 1),
+        data_type("int64", 1),
+        typeof(Cut(1, 1, 1, 1)),
+        typeof(make_chain(np.ones(1), np.ones((1, 1)))),
+        tile_params_type,
+        types.int64,
+        typeof(_ends(1, 1)),
+        types.Array(types.int64, 1, "C"),
+        typeof(np.empty((1, 1, 1))),
+        typeof(np.zeros(1, np.int64)),
+    )
+
+    @part_kernel(*arguments)
+    def decode_part(
+        X,
+        bounds,
+        sequence_weight,
+        step_weight,
+        states,
+        cut,
+        chain,
+        tile_params,
+        given,
+        ends,
+        path,
+        workspace,
+        todo,
+        part,
+    ):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        sequences = Sequences(X, bounds, sequence_weight, step_weight, states)
+        n_states, size = chain.start.size, chain.out.shape[0]
+        margin = cut.warm_up // STEPS
+        n_core = cut.length // STEPS
+        n_tiles = n_core + 2 * margin
+        scratch = allocate(tile_params)
+        staged = stage_memory(X.shape[1])
+        log_b = np.zeros(size * STRIDE)
+        kept = workspace[get_thread_id() % workspace.shape[0]]
+        message = np.full(size * STRIDE, -np.inf)
+        work = np.zeros(size * STRIDE)
+        top = np.zeros(LANES)
+        gain = np.zeros(LANES)
+        state = np.zeros(CHAINS)
+        tile_path = np.zeros(LANES, np.int64)
+        first = todo[part] * cut.n_bundles // cut.n_slots
+        last = (todo[part] + 1) * cut.n_bundles // cut.n_slots
+        for bundle in range(first, last):
+            enter(given, ends.score_in, bundle, 0.0, n_states, message)
+            gain[:] = 0.0
+            for s in range(CHAINS):
+                ends.gain[bundle * CHAINS + s] = 0.0
+                ends.impossible_row[bundle * CHAINS + s] = NO_ROW
+            for tile in range(margin if given else 0, n_tiles):
+                step = (tile - margin) * STEPS
+                stage(sequences, cut, bundle, step, staged)
+                load(staged.rows, 0, LANES, tile_params, scratch)
+                log_density(tile_params, scratch, log_b)
+                condition(log_b, n_states, staged, states)
+                if tile == margin:
+                    leave(message, ends.score_in, bundle, n_states)
+                delta, reset = kept[tile, : size * STRIDE], kept[tile, size * STRIDE :]
+                copy_message(message, delta, size)
+                reset[:LANES] = staged.reset
+                best_scores(chain, log_b, delta, top, reset, work)
+                copy_message(delta[LANES:], message, size)
+                if tile == margin + n_core - 1:
+                    leave(message, ends.score_out, bundle, n_states)
+                if (step >= 0) & (step < cut.length):
+                    add_gain(
+                        top,
+                        staged,
+                        tile_params.log_offset[0],
+                        gain,
+                        ends.impossible_row,
+                        bundle,
+                    )
+            for b in range(LANES):
+                ends.gain[bundle * CHAINS + b % CHAINS] += gain[b]
+            for s in range(CHAINS):
+                state[s] = float(best_state(message, n_states, s))
+            for reverse in range(n_tiles - margin):
+                tile = n_tiles - 1 - reverse
+                step = (tile - margin) * STEPS
+                if (tile == margin + n_core - 1) & (given == GIVEN_SCORES_AND_STATES):
+                    for s in range(CHAINS):
+                        state[s] = float(ends.state_last[bundle * CHAINS + s])
+                if tile == margin + n_core - 1:
+                    for s in range(CHAINS):
+                        ends.state_last[bundle * CHAINS + s] = np.int64(state[s])
+                delta, reset = kept[tile, : size * STRIDE], kept[tile, size * STRIDE :]
+                trace_back(chain, delta, reset, state, tile_path, work)
+                if step < cut.length:
+                    begin = bundle * CHAINS * cut.length + step
+                    for s in range(CHAINS):
+                        row = begin + s * cut.length
+                        for i in range(min(STEPS, path.size - row)):
+                            path[row + i] = tile_path[i * CHAINS + s]
+            for s in range(CHAINS):
+                ends.state_before[bundle * CHAINS + s] = np.int64(state[s])
+
+    @parallel_kernel(*arguments)
+    def run(
+        run_part,
+        n_parts,
+        X,
+        bounds,
+        sequence_weight,
+        step_weight,
+        states,
+        cut,
+        chain,
+        tile_params,
+        given,
+        ends,
+        path,
+        workspace,
+        todo,
+    ):
+        for part in prange(n_parts):
+            run_part(
+                X,
+                bounds,
+                sequence_weight,
+                step_weight,
+                states,
+                cut,
+                chain,
+                tile_params,
+                given,
+                ends,
+                path,
+                workspace,
+                todo,
+                np.int64(part),
+            )
+
+    return functools.partial(run, decode_part)

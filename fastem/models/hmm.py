@@ -1,0 +1,275 @@
+"""Hidden Markov models: rows tied into chains by a Markov chain of K states.
+
+The E-step reads the rows once, a bundle of stretches at a time, and keeps messages for
+one bundle a thread. A stretch begins its recursions a few steps outside itself from a
+uniform message; where two stretches meet, their messages must agree to rounding, and
+those that do not run again with a longer warm-up. For chains that never forget, one
+sweep, step after step, finds the messages exactly. Where scaled messages underflow, the
+log domain takes over.
+
+Bundles depend on the number of rows alone and add to slots in order, so that the bits
+of a result do not depend on the number of threads.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.compile import layout
+from fastem.kernels import steps
+from fastem.kernels.chains import CHAINS
+from fastem.models.smoothing import (
+    LOG,
+    NO_ROW,
+    SCALED,
+    Messages,
+    Outputs,
+    chain_slots,
+    make_chain,
+    make_log_chain,
+    make_smoother,
+)
+from fastem.models.stretches import (
+    Effort,
+    Sequences,
+    cut,
+    junctions,
+    make_workspace,
+    relax,
+    slots_of,
+)
+from fastem.models.sweeps import sweep
+
+__all__ = [
+    "ChainPosterior",
+    "Effort",
+    "HMMParams",
+    "HMMStatistics",
+    "ImpossibleObservation",
+    "Sequences",
+    "e_step",
+    "posterior",
+]
+
+# Messages, which sum to one, agree where two stretches meet if within this.
+AGREEMENT = 1e-13
+STEPS_OF = {
+    SCALED: (steps.forward_step, steps.backward_step),
+    LOG: (steps.log_forward_step, steps.log_backward_step),
+}
+
+
+class HMMParams(NamedTuple):
+    """Start and transition probabilities, (K,) and (K, K), and the emissions'."""
+
+    startprob: np.ndarray
+    transmat: np.ndarray
+    emissions: Any
+
+
+class HMMStatistics(NamedTuple):
+    """Sums over steps; ``transitions[j, k]`` is the expected number of j to k."""
+
+    log_likelihood: float
+    total_weight: float
+    start: np.ndarray
+    transitions: np.ndarray
+    emissions: Any
+
+
+class ChainPosterior(NamedTuple):
+    """What is known of each step; arrays not asked for have size zero."""
+
+    log_likelihood: float
+    impossible_row: int
+    smoothed: np.ndarray
+    filtered: np.ndarray
+    labels: np.ndarray
+    log_density: np.ndarray
+
+
+class ImpossibleObservation(Exception):
+    """No state allows what was observed at row :attr:`row`, given the rows before."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        self.row = row
+
+
+def e_step(family, params, sequences, effort=None):
+    """Return the statistics of sequences under the parameters.
+
+    L. R. Rabiner, *Proc. IEEE* 77 (1989), eqs. 19 to 40, 95 and 109 to 111.
+
+    Parameters
+    ----------
+    family : Family
+    params : HMMParams
+    sequences : Sequences
+    effort : Effort, optional
+        What earlier E-steps on these sequences learned.
+
+    Returns
+    -------
+    HMMStatistics
+
+    Raises
+    ------
+    ImpossibleObservation
+        Where no state allows what was observed.
+    """
+    out = _outputs(0, len(params.startprob))
+    sums, emissions, impossible_row = _smooth(
+        family, params, sequences, out, effort or Effort(), accumulate=True
+    )
+    if impossible_row >= 0:
+        raise ImpossibleObservation(impossible_row)
+    return HMMStatistics(
+        float(sums.log_likelihood.sum()),
+        float(sums.weight.sum()),
+        sums.start.sum(axis=0),
+        sums.transitions,
+        emissions,
+    )
+
+
+def posterior(
+    family,
+    params,
+    sequences,
+    *,
+    smoothed=False,
+    filtered=False,
+    labels=False,
+    log_density=False,
+):
+    """Return what is asked for of each step, and the log-likelihood of all.
+
+    Parameters
+    ----------
+    family : Family
+    params : HMMParams
+    sequences : Sequences
+    smoothed, filtered : bool
+        P(z_t | x_1..T) and P(z_t | x_1..t), (N, K).
+    labels : bool
+        The likeliest state of each step alone, (N,).
+    log_density : bool
+        log p(x_t | z_t), (N, K).
+
+    Returns
+    -------
+    ChainPosterior
+        With ``log_likelihood`` -inf where ``impossible_row`` is not -1.
+    """
+    n_states = len(params.startprob)
+    wanted = (smoothed, filtered, labels, log_density)
+    out = _outputs(len(sequences.X), n_states, *wanted)
+    sums, _, impossible_row = _smooth(
+        family, params, sequences, out, Effort(), accumulate=False
+    )
+    log_likelihood = float(sums.log_likelihood.sum())
+    if impossible_row >= 0:
+        log_likelihood = -np.inf
+    return ChainPosterior(log_likelihood, impossible_row, *out)
+
+
+def _smooth(family, params, sequences, out, effort, *, accumulate):
+    """Run the recursions; return chain and emission statistics and the bad row."""
+    frame, tile_params = family.tile_params(
+        params.emissions, np.zeros(len(params.startprob)), np.dtype(np.float64)
+    )
+    domains = [LOG] if effort.log_domain else [SCALED, LOG]
+    for recursions in domains:
+        sums, slots = _run(
+            family, recursions, params, tile_params, sequences, out, effort, accumulate
+        )
+        suspect = int(sums.suspect_row.min())
+        if suspect == NO_ROW:
+            break
+        effort.log_domain = True
+    if recursions is LOG and out.filtered.size:
+        np.exp(out.filtered, out=out.filtered)
+    n_states = len(params.startprob)
+    transitions = sums.transitions.sum(axis=0)[:n_states, :n_states]
+    if recursions is SCALED:
+        transitions = transitions * params.transmat
+    emissions = None
+    if accumulate:
+        emissions = family.statistics(params.emissions, frame, tile_params, slots)
+    impossible_row = -1 if suspect == NO_ROW else suspect
+    return sums._replace(transitions=transitions), emissions, impossible_row
+
+
+def _run(family, recursions, params, tile_params, sequences, out, effort, accumulate):
+    """Run one domain's recursions until neighbouring stretches agree."""
+    X, n_states = sequences.X, len(params.startprob)
+    build = make_chain if recursions is SCALED else make_log_chain
+    chain = build(params.startprob, params.transmat)
+    kernel = make_smoother(family, recursions, X.dtype.name, layout(X))
+    rows = cut(len(X))
+    n_stretches = rows.n_bundles * CHAINS
+    messages = Messages(*(np.zeros((n_stretches, n_states)) for _ in range(4)))
+    sums = chain_slots(rows.n_slots, n_states)
+    slots = family.slots(params.emissions, rows.n_slots if accumulate else 0)
+    joined = junctions(rows, sequences.bounds)
+
+    def run(todo, warm_up, given=False):
+        for field in (*sums, *(slots if accumulate else ())):
+            field[todo] = 0
+        sums.suspect_row[todo] = NO_ROW
+        stretch = rows._replace(warm_up=warm_up)
+        kernel(
+            len(todo),
+            *sequences,
+            stretch,
+            chain,
+            tile_params,
+            np.int64(given),
+            messages,
+            sums,
+            slots,
+            out,
+            make_workspace(stretch, len(todo), 2 * len(chain.out)),
+            todo,
+        )
+
+    def disagreeing():
+        late = _differ(messages.forward_out[joined], messages.forward_in[joined + 1])
+        early = _differ(messages.backward_in[joined], messages.backward_out[joined + 1])
+        return slots_of(rows, np.append(joined[late] + 1, joined[early]))
+
+    def _differ(a, b):
+        if recursions is LOG:
+            a, b = (np.exp(m - m.max(axis=1, keepdims=True)) for m in (a, b))
+        a, b = (m / m.sum(axis=1, keepdims=True) for m in (a, b))
+        return ~(np.abs(a - b).max(axis=1) <= AGREEMENT)
+
+    if not effort.exact:
+        relax(run, disagreeing, rows.n_slots, effort)
+    if effort.exact:
+        given = sweep(
+            family,
+            STEPS_OF[recursions],
+            sequences,
+            chain,
+            tile_params,
+            rows.length,
+            recursions.uniform,
+        )
+        for target, exact in zip(messages[::2], given, strict=True):
+            target[:] = recursions.uniform
+            target[: len(exact)] = exact
+        run(np.arange(rows.n_slots), 0, given=True)
+    return sums, slots
+
+
+def _outputs(n_rows, n_states, *wanted):
+    wanted = wanted or (False,) * 4
+    smoothed, filtered, labels, log_density = (n_rows if w else 0 for w in wanted)
+    return Outputs(
+        np.empty((smoothed, n_states)),
+        np.empty((filtered, n_states)),
+        np.empty(labels, np.int64),
+        np.empty((log_density, n_states)),
+    )

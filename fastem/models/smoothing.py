@@ -1,0 +1,351 @@
+"""The kernel of forward-backward recursions over stretches of sequences."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_thread_id, prange, typeof, types
+
+from fastem.compile import (
+    data_type,
+    launch_threads,
+    parallel_kernel,
+    part_kernel,
+    source_digest,
+)
+from fastem.kernels import chains, log_chains
+from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.tiles import LANES, STRIDE, padded
+from fastem.models.chain_tiles import (
+    add_log_likelihood,
+    condition,
+    copy_message,
+    enter,
+    leave,
+    weigh_posteriors,
+    write_labels,
+    write_tile,
+)
+from fastem.models.stretches import (
+    Cut,
+    Sequences,
+    split_tile,
+    stage,
+    stage_memory,
+)
+
+
+class Recursions(NamedTuple):
+    """Tile functions of one domain, and the logarithm or value of a message of ones."""
+
+    prepare: Callable
+    forward: Callable
+    backward: Callable
+    add_transitions: Callable
+    balance: Callable
+    log_scale_of: Callable
+    suspicious: Callable
+    uniform: float
+
+
+SCALED = Recursions(
+    chains.likelihoods,
+    chains.forward,
+    chains.backward,
+    chains.add_transitions,
+    chains.balance,
+    chains.log_scale_of,
+    chains.underflows,
+    1.0,
+)
+LOG = Recursions(
+    log_chains.log_densities,
+    log_chains.log_forward,
+    log_chains.log_backward,
+    log_chains.log_add_transitions,
+    log_chains.log_balance,
+    log_chains.log_scale_of,
+    log_chains.impossible,
+    0.0,
+)
+
+
+# No row of the data.
+NO_ROW = np.iinfo(np.int64).max
+
+
+class Chain(NamedTuple):
+    """A transition matrix for kernels, in blocks of four by four that are not zero."""
+
+    start: np.ndarray  # (K,)
+    into: np.ndarray  # transposed, (K, K), padded
+    into_offsets: np.ndarray
+    into_columns: np.ndarray
+    out: np.ndarray  # (K, K), padded
+    out_offsets: np.ndarray
+    out_columns: np.ndarray
+
+
+class Messages(NamedTuple):
+    """Messages where stretches meet, (G, K): row ``g`` is of stretch g."""
+
+    forward_in: np.ndarray
+    forward_out: np.ndarray
+    backward_in: np.ndarray
+    backward_out: np.ndarray
+
+
+class ChainSlots(NamedTuple):
+    """Sums of each slot."""
+
+    log_likelihood: np.ndarray  # (P,)
+    weight: np.ndarray  # (P,)
+    start: np.ndarray  # (P, K)
+    transitions: np.ndarray  # (P, K, K), padded
+    suspect_row: np.ndarray  # (P,)
+
+
+class Outputs(NamedTuple):
+    """Arrays to fill, of size zero where they are not asked for."""
+
+    smoothed: np.ndarray
+    filtered: np.ndarray
+    labels: np.ndarray
+    log_density: np.ndarray
+
+
+def make_chain(startprob, transmat):
+    """Return a chain in the form that kernels read."""
+    size = padded(len(startprob), 4) - len(startprob)
+    out = np.pad(np.asarray(transmat, np.float64), [(0, size)] * 2)
+    into = np.ascontiguousarray(out.T)
+    return Chain(
+        np.ascontiguousarray(startprob, np.float64),
+        into,
+        *_nonzero_blocks(into),
+        out,
+        *_nonzero_blocks(out),
+    )
+
+
+def make_log_chain(startprob, transmat):
+    """Return a chain of log probabilities, in the same blocks."""
+    n_states = len(startprob)
+    with np.errstate(divide="ignore"):
+        log_start, log_transmat = np.log(startprob), np.log(transmat)
+    chain = make_chain(startprob, transmat)
+    for matrix, values in ((chain.out, log_transmat), (chain.into, log_transmat.T)):
+        matrix[:] = -np.inf
+        matrix[:n_states, :n_states] = values
+    return chain._replace(start=log_start)
+
+
+def _nonzero_blocks(matrix):
+    n_blocks = len(matrix) // 4
+    blocks = matrix.reshape(n_blocks, 4, n_blocks, 4).any(axis=(1, 3))
+    offsets = np.concatenate([[0], blocks.sum(axis=1).cumsum()])
+    return offsets.astype(np.int64), np.nonzero(blocks)[1].astype(np.int64)
+
+
+def chain_slots(n_slots, n_states):
+    """Return zeroed sums."""
+    size = padded(n_states, 4)
+    return ChainSlots(
+        np.zeros(n_slots),
+        np.zeros(n_slots),
+        np.zeros((n_slots, n_states)),
+        np.zeros((n_slots, size, size)),
+        np.full(n_slots, NO_ROW),
+    )
+
+
+def outputs(n_rows, n_states):
+    """Return arrays for all outputs."""
+    shape = (n_rows, n_states)
+    return Outputs(
+        np.empty(shape), np.empty(shape), np.empty(n_rows, np.int64), np.empty(shape)
+    )
+
+
+def example(family):
+    """Return arguments of the smallest model, whose types every model shares."""
+    params = family.example()
+    _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(np.float64))
+    return tile_params, family.slots(params, 1)
+
+
+@functools.cache
+def make_smoother(family, recursions, dtype, layout):
+    """Build the kernel of the forward-backward recursions of a family."""
+    allocate, load, log_density = family.allocate, family.load, family.log_density
+    accumulate, flush = family.accumulate, family.flush
+    density_first = family.density_first
+    prepare, forward, backward = recursions[:3]
+    add_transitions, balance, log_scale_of, suspicious, uniform = recursions[3:]
+    digest = source_digest()
+    launch_threads()
+    tile_params_type, slots_type = map(typeof, example(family))
+    messages = np.zeros((1, 4))
+    arguments = (
+        data_type(dtype, 2, layout),
+        types.Array(types.int64, 1, "C"),
+        data_type("float64", 1),
+        data_type("float64", 1),
+        data_type("int64", 1),
+        typeof(Cut(1, 1, 1, 1)),
+        typeof(make_chain(np.ones(1), np.ones((1, 1)))),
+        tile_params_type,
+        types.int64,
+        typeof(Messages(messages, messages, messages, messages)),
+        typeof(chain_slots(1, 1)),
+        slots_type,
+        typeof(outputs(1, 1)),
+        typeof(np.empty((1, 1, 1))),
+        typeof(np.zeros(1, np.int64)),
+    )
+
+    @part_kernel(*arguments)
+    def smooth_part(
+        X,
+        bounds,
+        sequence_weight,
+        step_weight,
+        states,
+        cut,
+        chain,
+        tile_params,
+        given,
+        messages,
+        sums,
+        slots,
+        out,
+        workspace,
+        todo,
+        part,
+    ):
+        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+        sequences = Sequences(X, bounds, sequence_weight, step_weight, states)
+        n_states = chain.start.size
+        size = chain.out.shape[0]
+        margin = cut.warm_up // STEPS
+        n_core = cut.length // STEPS
+        n_tiles = n_core + 2 * margin
+        scratch = allocate(tile_params)
+        staged = stage_memory(X.shape[1])
+        kept = workspace[get_thread_id() % workspace.shape[0]]
+        message = np.zeros(size * STRIDE)
+        gamma = np.zeros(size * STRIDE)
+        v = np.zeros(size * STRIDE)
+        largest = np.zeros(LANES)
+        slot = todo[part]
+        total = sums.transitions[slot]
+        first = slot * cut.n_bundles // cut.n_slots
+        last = (slot + 1) * cut.n_bundles // cut.n_slots
+        for bundle in range(first, last):
+            enter(given, messages.forward_in, bundle, uniform, n_states, message)
+            for tile in range(n_tiles):
+                step = (tile - margin) * STEPS
+                stage(sequences, cut, bundle, step, staged)
+                load(staged.rows, 0, LANES, tile_params, scratch)
+                density, alpha, scale, reset = split_tile(kept[tile], size * STRIDE)
+                log_density(tile_params, scratch, density)
+                core = (step >= 0) & (step < cut.length)
+                if (out.log_density.size > 0) & core:
+                    write_tile(
+                        density, staged.row, tile_params.log_offset[0], out.log_density
+                    )
+                condition(density, n_states, staged, states)
+                prepare(density, n_states, largest)
+                density[n_states * STRIDE :] = 0.0
+                if tile == margin:
+                    leave(message, messages.forward_in, bundle, n_states)
+                copy_message(message, alpha, size)
+                reset[:] = staged.reset
+                forward(chain, density, alpha, scale, reset, gamma)
+                copy_message(alpha[LANES:], message, size)
+                if tile == margin + n_core - 1:
+                    leave(message, messages.forward_out, bundle, n_states)
+                if core:
+                    add_log_likelihood(
+                        log_scale_of,
+                        suspicious,
+                        largest,
+                        scale,
+                        staged,
+                        tile_params.log_offset[0],
+                        sums,
+                        slot,
+                    )
+                    if out.filtered.size > 0:
+                        write_tile(alpha[CHAINS:], staged.row, 0.0, out.filtered)
+
+            enter(given, messages.backward_in, bundle, uniform, n_states, gamma)
+            balance(message, gamma, n_states)
+            copy_message(gamma, message, n_states)
+            for reverse in range(n_tiles - margin):
+                tile = n_tiles - 1 - reverse
+                step = (tile - margin) * STEPS
+                if tile == margin + n_core - 1:
+                    leave(message, messages.backward_in, bundle, n_states)
+                density, alpha, scale, reset = split_tile(kept[tile], size * STRIDE)
+                backward(chain, density, alpha, scale, reset, message, gamma, v)
+                if step >= cut.length:
+                    continue
+                stage(sequences, cut, bundle, step, staged)
+                add_transitions(chain, alpha, v, staged.weight, total)
+                if out.smoothed.size > 0:
+                    write_tile(gamma, staged.row, 0.0, out.smoothed)
+                if out.labels.size > 0:
+                    write_labels(gamma, staged.row, n_states, out.labels)
+                weigh_posteriors(gamma, n_states, staged, sums, slot)
+                if slots.log_likelihood.size > 0:
+                    load(staged.rows, 0, LANES, tile_params, scratch)
+                    if density_first:
+                        log_density(tile_params, scratch, v)
+                    accumulate(tile_params, scratch, gamma, slots, slot)
+            leave(message, messages.backward_out, bundle, n_states)
+        if slots.log_likelihood.size > 0:
+            flush(tile_params, scratch, slots, slot)
+
+    @parallel_kernel(*arguments)
+    def run(
+        run_part,
+        n_parts,
+        X,
+        bounds,
+        sequence_weight,
+        step_weight,
+        states,
+        cut,
+        chain,
+        tile_params,
+        given,
+        messages,
+        sums,
+        slots,
+        out,
+        workspace,
+        todo,
+    ):
+        for part in prange(n_parts):
+            run_part(
+                X,
+                bounds,
+                sequence_weight,
+                step_weight,
+                states,
+                cut,
+                chain,
+                tile_params,
+                given,
+                messages,
+                sums,
+                slots,
+                out,
+                workspace,
+                todo,
+                np.int64(part),
+            )
+
+    return functools.partial(run, smooth_part)

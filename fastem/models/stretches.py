@@ -1,0 +1,239 @@
+"""Sequences as kernels see them: rows end to end, cut into stretches of equal length.
+
+``CHAINS`` stretches make a bundle, worked side by side. A stretch does not wait for the
+one before it: its recursions begin some steps early, and chains forget where they
+began. Whether they did is checked where stretches meet; see :mod:`fastem.models.hmm`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_num_threads
+
+from fastem.compile import allocating_function, tile_function
+from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
+
+# Longer stretches waste less on warming up; shorter ones stay in the second cache.
+STRETCH_STEPS = 1024
+# Fewer rows than this are not worth a second bundle, hence a second thread.
+MIN_BUNDLE_ROWS = 4096
+
+
+FIRST_WARM_UP = 64
+LONGEST_WARM_UP = 1024
+
+
+class Sequences(NamedTuple):
+    """Sequences of rows, end to end; arrays of size zero are absent.
+
+    Attributes
+    ----------
+    X : ndarray of shape (N, D)
+    bounds : ndarray of shape (n_sequences + 1,) of int64
+        The row at which each sequence starts, and N.
+    sequence_weight : ndarray of shape (n_sequences,)
+        How many times each sequence counts.
+    step_weight : ndarray of shape (N,)
+        The power to which each row's densities are raised; 0 is a missing row.
+    states : ndarray of shape (N,) of int64
+        States that are known; -1 where they are not.
+    """
+
+    X: np.ndarray
+    bounds: np.ndarray
+    sequence_weight: np.ndarray
+    step_weight: np.ndarray
+    states: np.ndarray
+
+
+class Cut(NamedTuple):
+    """How rows are cut: stretch g is rows g * length to (g + 1) * length."""
+
+    length: int
+    warm_up: int
+    n_bundles: int
+    n_slots: int
+
+
+class Staged(NamedTuple):
+    """The rows of one tile and what is known of them, one entry a lane."""
+
+    rows: np.ndarray  # (LANES, D)
+    row: np.ndarray  # index of the row, -1 where there is none
+    reset: np.ndarray  # 1 where a sequence starts
+    power: np.ndarray  # of the density
+    weight: np.ndarray  # of the statistics; 0 outside the stretch itself
+    plain: np.ndarray  # (1,): 1 if all powers are one
+
+
+def cut(n_rows):
+    """Return the cut for some number of rows, which nothing else influences."""
+    n_bundles = -(-n_rows // (CHAINS * STRETCH_STEPS))
+    if n_bundles == 1 and n_rows >= 2 * MIN_BUNDLE_ROWS:
+        n_bundles = 2
+    n_bundles += n_bundles % 2 if n_bundles > 1 else 0
+    length = -(-n_rows // (CHAINS * n_bundles))
+    length = -(-length // STEPS) * STEPS
+    return Cut(length, FIRST_WARM_UP, n_bundles, min(n_bundles, MAX_PARTS))
+
+
+class Effort:
+    """How far recursions had to reach; kept from one E-step to the next.
+
+    Attributes
+    ----------
+    warm_up : ndarray of shape (P,) of int64
+        Steps that the stretches of each slot start early; None before any.
+    exact : bool
+        Whether no warm-up sufficed, so that messages come from a sweep over all rows.
+    log_domain : bool
+        Whether scaled messages underflowed.
+    """
+
+    def __init__(self):
+        self.warm_up = None
+        self.exact = False
+        self.log_domain = False
+
+
+def relax(run, disagreeing, n_slots, effort):
+    """Run all slots, and again with longer warm-ups those whose stretches disagree.
+
+    ``run(slots, warm_up)`` runs some, ``disagreeing()`` lists those that do not agree
+    with their neighbours. Sets ``effort.exact`` if the longest warm-up is too short.
+    """
+    if effort.warm_up is None or len(effort.warm_up) != n_slots:
+        effort.warm_up = np.full(n_slots, FIRST_WARM_UP)
+    todo = np.arange(n_slots)
+    while todo.size:
+        for steps in np.unique(effort.warm_up[todo]):
+            run(todo[effort.warm_up[todo] == steps], int(steps))
+        todo = disagreeing()
+        if (effort.warm_up[todo] >= LONGEST_WARM_UP).any():
+            effort.exact = True
+            return
+        effort.warm_up[todo] *= 2
+
+
+def junctions(cut, bounds):
+    """Return the stretches after which a sequence goes on in the next stretch."""
+    begins = np.arange(1, cut.n_bundles * CHAINS) * cut.length
+    return np.flatnonzero((begins < bounds[-1]) & ~np.isin(begins, bounds))
+
+
+def slots_of(cut, stretches):
+    """Return the slots that some stretches belong to."""
+    firsts = np.arange(cut.n_slots) * cut.n_bundles // cut.n_slots
+    slots = np.searchsorted(firsts, np.asarray(stretches) // CHAINS, side="right") - 1
+    return np.unique(slots)
+
+
+def make_workspace(cut, n_slots, n_rows):
+    """Return memory for what is kept of a bundle, ``n_rows`` rows a tile; one a thread.
+
+    Allocated by the parts themselves, it would be cleared and mapped again for each
+    (measured: 10 ns a step).
+    """
+    n_tiles = (cut.length + 2 * cut.warm_up) // STEPS
+    n_threads = min(get_num_threads(), n_slots)
+    return np.empty((n_threads, n_tiles, n_rows * STRIDE + 2 * LANES))
+
+
+@allocating_function
+def split_tile(memory, n_lanes):
+    """Return what is kept of a tile: densities, messages, scales and resets."""
+    return (
+        memory[:n_lanes],
+        memory[n_lanes : 2 * n_lanes],
+        memory[2 * n_lanes : 2 * n_lanes + LANES],
+        memory[2 * n_lanes + LANES :],
+    )
+
+
+@allocating_function
+def stage_memory(n_features):
+    """Return the memory of one staged tile."""
+    return Staged(
+        np.zeros((LANES, n_features)),
+        np.zeros(LANES, np.int64),
+        np.zeros(LANES),
+        np.zeros(LANES),
+        np.zeros(LANES),
+        np.zeros(1),
+    )
+
+
+@tile_function
+def stage(sequences, cut, bundle, step, staged):
+    """Fetch ``STEPS`` steps from ``step`` on of each stretch of a bundle."""
+    X, bounds = sequences.X, sequences.bounds
+    n_rows, n_features = X.shape
+    core = (step >= 0) & (step < cut.length)
+    begin = bundle * CHAINS * cut.length + step
+    within = (begin >= 0) & (begin + (CHAINS - 1) * cut.length + STEPS <= n_rows)
+    for s in range(CHAINS):
+        first = begin + s * cut.length
+        if within:
+            rows = X[first : first + STEPS]
+            for d in range(n_features):
+                for i in range(STEPS):
+                    staged.rows[i * CHAINS + s, d] = rows[i, d]
+        else:
+            for i in range(STEPS):
+                row = min(max(first + i, 0), n_rows - 1)
+                for d in range(n_features):
+                    staged.rows[i * CHAINS + s, d] = X[row, d]
+    weight = 1.0 if core else 0.0
+    for i in range(STEPS):
+        for s in range(CHAINS):
+            staged.row[i * CHAINS + s] = begin + s * cut.length + i
+    for b in range(LANES):
+        row = staged.row[b]
+        present = (row >= 0) & (row < n_rows)
+        staged.power[b] = 1.0 if present else 0.0
+        staged.weight[b] = weight if present else 0.0
+        staged.reset[b] = 0.0
+        staged.row[b] = row if present else -1
+    staged.plain[0] = 1.0 if within & (sequences.step_weight.size == 0) else 0.0
+    for s in range(CHAINS):
+        _mark_starts(bounds, begin + s * cut.length, s, staged.reset)
+    if sequences.step_weight.size > 0:
+        for b in range(LANES):
+            if staged.row[b] >= 0:
+                staged.power[b] = sequences.step_weight[staged.row[b]]
+    if sequences.sequence_weight.size > 0 and core:
+        for s in range(CHAINS):
+            _weigh_sequences(sequences, s, staged)
+
+
+@tile_function
+def _mark_starts(bounds, first, s, reset):
+    j = _first_bound(bounds, first)
+    while j < bounds.size and bounds[j] < first + STEPS:
+        reset[(bounds[j] - first) * CHAINS + s] = 1.0
+        j += 1
+
+
+@tile_function
+def _weigh_sequences(sequences, s, staged):
+    bounds = sequences.bounds
+    j = _first_bound(bounds, staged.row[s] + 1) - 1
+    for b in range(s, LANES, CHAINS):
+        if staged.row[b] >= 0:
+            while bounds[j + 1] <= staged.row[b]:
+                j += 1
+            staged.weight[b] = sequences.sequence_weight[j]
+
+
+@tile_function
+def _first_bound(bounds, row):
+    """Return the first of the bounds that is not below a row."""
+    low, high = 0, bounds.size
+    while low < high:
+        middle = (low + high) // 2
+        if bounds[middle] < row:
+            low = middle + 1
+        else:
+            high = middle
+    return low
