@@ -64,15 +64,7 @@ def forward(chain, b, alpha, inverse_scale, reset, work):
             restart(chain.start, reset, now, work)
         factor = inverse_scale[now : now + CHAINS]
         _weigh(n_rows, b[now:], work, factor)
-        for k in range(0, n_rows, 4):
-            rows = work[k * STRIDE : (k + 4) * STRIDE]
-            after = alpha[k * STRIDE + now + CHAINS :]
-            for s in range(CHAINS):
-                f = factor[s]
-                after[s] = rows[s] * f
-                after[STRIDE + s] = rows[STRIDE + s] * f
-                after[2 * STRIDE + s] = rows[2 * STRIDE + s] * f
-                after[3 * STRIDE + s] = rows[3 * STRIDE + s] * f
+        _scale(n_rows, work, factor, alpha[now + CHAINS :])
 
 
 @tile_function
@@ -222,10 +214,10 @@ def restart(start, reset, now, message):
 
 
 @tile_function
-def _weigh(n_rows, b, message, inverse_scale):
-    """Multiply a predicted message by the densities; set what makes it sum to one."""
+def _weigh(n_rows, b, message, total):
+    """Multiply a predicted message by the densities; set ``total`` to its sum."""
     for s in range(CHAINS):
-        inverse_scale[s] = 0.0
+        total[s] = 0.0
     for k in range(0, n_rows, 4):
         rows = message[k * STRIDE : (k + 4) * STRIDE]
         density = b[k * STRIDE :]
@@ -238,7 +230,30 @@ def _weigh(n_rows, b, message, inverse_scale):
             rows[STRIDE + s] = m1
             rows[2 * STRIDE + s] = m2
             rows[3 * STRIDE + s] = m3
-            inverse_scale[s] += (m0 + m1) + (m2 + m3)
+            total[s] += (m0 + m1) + (m2 + m3)
+
+
+@tile_function
+def _scale(n_rows, message, factor, out):
+    """Divide a message by its sum, which is the factor and becomes its inverse.
+
+    Division stands in a loop with other work: of a loop as short as this alone, LLVM
+    makes as many scalar divisions before it thinks of vectors.
+    """
     for s in range(CHAINS):
-        total = inverse_scale[s]
-        inverse_scale[s] = 1.0 / (total if total > TINY else TINY)
+        total = factor[s]
+        f = 1.0 / (total if total > TINY else TINY)
+        factor[s] = f
+        out[s] = message[s] * f
+        out[STRIDE + s] = message[STRIDE + s] * f
+        out[2 * STRIDE + s] = message[2 * STRIDE + s] * f
+        out[3 * STRIDE + s] = message[3 * STRIDE + s] * f
+    for k in range(4, n_rows, 4):
+        rows = message[k * STRIDE :]
+        after = out[k * STRIDE :]
+        for s in range(CHAINS):
+            f = factor[s]
+            after[s] = rows[s] * f
+            after[STRIDE + s] = rows[STRIDE + s] * f
+            after[2 * STRIDE + s] = rows[2 * STRIDE + s] * f
+            after[3 * STRIDE + s] = rows[3 * STRIDE + s] * f

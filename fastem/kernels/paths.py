@@ -93,8 +93,7 @@ def trace_back(chain, delta, reset, state, path, work):
     """Follow the best path back from ``state``, after the tile, to before its start.
 
     States are floating-point numbers, and look-ups apart from comparisons, so that the
-    latter are vectorised: as branches they are guessed wrong half of the time
-    (measured at K = 2: 8 ns a step, 2 now).
+    latter are vectorised: as branches they are guessed wrong half of the time.
     """
     n_states = chain.start.size
     record, value = work[:CHAINS], work[STRIDE : STRIDE + CHAINS]
@@ -110,7 +109,8 @@ def trace_back(chain, delta, reset, state, path, work):
             for s in range(CHAINS):
                 # Unsigned, as an index that may be negative costs a comparison.
                 value[s] = score[s] + onward[np.uint64(taken[s])]
-            for s in range(CHAINS):
+            # A length that LLVM does not know: it would make scalars of so few lanes.
+            for s in range(record.size):
                 new, best, holder = value[s], record[s], state[s]
                 state[s] = this if new > best else holder
                 record[s] = new if new > best else best

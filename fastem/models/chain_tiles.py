@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.chains import CHAINS
+from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.paths import best_state
 from fastem.kernels.tiles import LANES, STRIDE
 
 
@@ -51,7 +52,7 @@ def copy_message(message, out, n_rows):
     for k in range(n_rows):
         source = message[k * STRIDE : k * STRIDE + CHAINS]
         target = out[k * STRIDE : k * STRIDE + CHAINS]
-        for s in range(CHAINS):
+        for s in range(source.size):
             target[s] = source[s]
 
 
@@ -89,24 +90,26 @@ def weigh_posteriors(gamma, n_states, staged, slots, slot):
 
 
 @tile_function
-def write_tile(tile, row, offset, out):
+def write_tile(tile, first_row, length, offset, out):
     """Write a tile's lanes to the rows they come from."""
-    for b in range(LANES):
-        if row[b] >= 0:
-            for k in range(out.shape[1]):
-                out[row[b], k] = tile[k * STRIDE + b] + offset
+    n_rows, n_states = out.shape
+    for s in range(CHAINS):
+        begin = first_row + s * length
+        rows = out[begin : begin + STEPS]
+        lanes = tile[s:]
+        for k in range(n_states):
+            for i in range(rows.shape[0]):
+                rows[i, k] = lanes[k * STRIDE + i * CHAINS] + offset
 
 
 @tile_function
-def write_labels(gamma, row, n_states, labels):
+def write_labels(gamma, first_row, length, n_states, labels):
     """Write the likeliest state of each lane's row, the first of equals."""
-    for b in range(LANES):
-        if row[b] >= 0:
-            best = 0
-            for k in range(1, n_states):
-                if gamma[k * STRIDE + b] > gamma[best * STRIDE + b]:
-                    best = k
-            labels[row[b]] = best
+    for s in range(CHAINS):
+        begin = first_row + s * length
+        rows = labels[begin : begin + STEPS]
+        for i in range(rows.size):
+            rows[i] = best_state(gamma, n_states, i * CHAINS + s)
 
 
 @tile_function

@@ -30,7 +30,6 @@ from fastem.kernels.tiles import (
     LANES,
     MAX_PARTS,
     STRIDE,
-    load_prefetched_tile,
     load_tile,
     load_weights,
     padded,
@@ -195,9 +194,7 @@ def make_lloyd(dtype, layout):
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
-            load_prefetched_tile(
-                X, start, stop, tiles.origin, tiles.inverse_scale, tile
-            )
+            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
             nearest(
                 tiles.centers,
@@ -253,9 +250,7 @@ def make_assign(dtype, layout):
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
-            load_prefetched_tile(
-                X, start, stop, tiles.origin, tiles.inverse_scale, tile
-            )
+            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
             nearest(
                 tiles.centers,

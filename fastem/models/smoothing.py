@@ -251,10 +251,10 @@ def make_smoother(family, recursions, dtype, layout):
                 density, alpha, scale, reset = split_tile(kept[tile], size * STRIDE)
                 log_density(tile_params, scratch, density)
                 core = (step >= 0) & (step < cut.length)
+                here = bundle * CHAINS * cut.length + step
                 if (out.log_density.size > 0) & core:
-                    write_tile(
-                        density, staged.row, tile_params.log_offset[0], out.log_density
-                    )
+                    offset = tile_params.log_offset[0]
+                    write_tile(density, here, cut.length, offset, out.log_density)
                 condition(density, n_states, staged, states)
                 prepare(density, n_states, largest)
                 density[n_states * STRIDE :] = 0.0
@@ -278,7 +278,7 @@ def make_smoother(family, recursions, dtype, layout):
                         slot,
                     )
                     if out.filtered.size > 0:
-                        write_tile(alpha[CHAINS:], staged.row, 0.0, out.filtered)
+                        write_tile(alpha[CHAINS:], here, cut.length, 0.0, out.filtered)
 
             enter(given, messages.backward_in, bundle, uniform, n_states, gamma)
             balance(message, gamma, n_states)
@@ -292,14 +292,15 @@ def make_smoother(family, recursions, dtype, layout):
                 backward(chain, density, alpha, scale, reset, message, gamma, v)
                 if step >= cut.length:
                     continue
-                stage(sequences, cut, bundle, step, staged)
-                add_transitions(chain, alpha, v, staged.weight, total)
+                here = bundle * CHAINS * cut.length + step
                 if out.smoothed.size > 0:
-                    write_tile(gamma, staged.row, 0.0, out.smoothed)
+                    write_tile(gamma, here, cut.length, 0.0, out.smoothed)
                 if out.labels.size > 0:
-                    write_labels(gamma, staged.row, n_states, out.labels)
-                weigh_posteriors(gamma, n_states, staged, sums, slot)
+                    write_labels(gamma, here, cut.length, n_states, out.labels)
                 if slots.log_likelihood.size > 0:
+                    stage(sequences, cut, bundle, step, staged)
+                    add_transitions(chain, alpha, v, staged.weight, total)
+                    weigh_posteriors(gamma, n_states, staged, sums, slot)
                     load(staged.rows, 0, LANES, tile_params, scratch)
                     if density_first:
                         log_density(tile_params, scratch, v)

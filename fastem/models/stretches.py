@@ -172,16 +172,17 @@ def stage(sequences, cut, bundle, step, staged):
     core = (step >= 0) & (step < cut.length)
     begin = bundle * CHAINS * cut.length + step
     within = (begin >= 0) & (begin + (CHAINS - 1) * cut.length + STEPS <= n_rows)
-    for s in range(CHAINS):
-        first = begin + s * cut.length
-        if within:
-            rows = X[first : first + STEPS]
-            for d in range(n_features):
-                for i in range(STEPS):
-                    staged.rows[i * CHAINS + s, d] = rows[i, d]
-        else:
+    if within:
+        for d in range(n_features):
             for i in range(STEPS):
-                row = min(max(first + i, 0), n_rows - 1)
+                for s in range(CHAINS):
+                    # Unsigned, as an index that may be negative costs a comparison.
+                    row = np.uint64(begin + s * cut.length + i)
+                    staged.rows[i * CHAINS + s, d] = X[row, d]
+    else:
+        for s in range(CHAINS):
+            for i in range(STEPS):
+                row = min(max(begin + s * cut.length + i, 0), n_rows - 1)
                 for d in range(n_features):
                     staged.rows[i * CHAINS + s, d] = X[row, d]
     weight = 1.0 if core else 0.0
