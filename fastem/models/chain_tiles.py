@@ -6,6 +6,7 @@ from fastem.compile import tile_function
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.paths import best_state
 from fastem.kernels.tiles import LANES, STRIDE
+from fastem.models.stretches import row_of
 
 
 @tile_function
@@ -20,7 +21,7 @@ def condition(log_b, n_states, staged, states):
                 p[b] = value if power[b] > 0 else 0.0
     if states.size > 0:
         for b in range(LANES):
-            row = staged.row[b]
+            row = row_of(staged, b)
             known = states[row] if row >= 0 else -1
             if known >= 0:
                 for k in range(n_states):
@@ -72,8 +73,9 @@ def add_log_likelihood(
     slots.weight[slot] += weight
     if suspects > 0:
         for b in range(LANES):
-            if suspicious(scale[b]) & (staged.row[b] >= 0):
-                slots.suspect_row[slot] = min(slots.suspect_row[slot], staged.row[b])
+            row = row_of(staged, b)
+            if suspicious(scale[b]) & (row >= 0):
+                slots.suspect_row[slot] = min(slots.suspect_row[slot], row)
 
 
 @tile_function
@@ -92,7 +94,7 @@ def weigh_posteriors(gamma, n_states, staged, slots, slot):
 @tile_function
 def write_tile(tile, first_row, length, offset, out):
     """Write a tile's lanes to the rows they come from."""
-    n_rows, n_states = out.shape
+    n_states = out.shape[1]
     for s in range(CHAINS):
         begin = first_row + s * length
         rows = out[begin : begin + STEPS]
@@ -124,6 +126,7 @@ def add_gain(top, staged, log_offset, gain, impossible_row, bundle):
         impossible += 1.0 if there & (not possible) else 0.0
     if impossible > 0:
         for b in range(LANES):
-            if (staged.row[b] >= 0) & (top[b] == -np.inf):
+            row = row_of(staged, b)
+            if (row >= 0) & (top[b] == -np.inf):
                 stretch = bundle * CHAINS + b % CHAINS
-                impossible_row[stretch] = min(impossible_row[stretch], staged.row[b])
+                impossible_row[stretch] = min(impossible_row[stretch], row)

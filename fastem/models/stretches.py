@@ -60,9 +60,9 @@ class Staged(NamedTuple):
     """The rows of one tile and what is known of them, one entry a lane."""
 
     rows: np.ndarray  # (LANES, D)
-    row: np.ndarray  # index of the row, -1 where there is none
+    place: np.ndarray  # (3,): the first lane's row, from stretch to stretch, N
     reset: np.ndarray  # 1 where a sequence starts
-    power: np.ndarray  # of the density
+    power: np.ndarray  # of the density; 0 where there is no row
     weight: np.ndarray  # of the statistics; 0 outside the stretch itself
     plain: np.ndarray  # (1,): 1 if all powers are one
 
@@ -156,7 +156,7 @@ def stage_memory(n_features):
     """Return the memory of one staged tile."""
     return Staged(
         np.zeros((LANES, n_features)),
-        np.zeros(LANES, np.int64),
+        np.zeros(3, np.int64),
         np.zeros(LANES),
         np.zeros(LANES),
         np.zeros(LANES),
@@ -185,27 +185,34 @@ def stage(sequences, cut, bundle, step, staged):
                 row = min(max(begin + s * cut.length + i, 0), n_rows - 1)
                 for d in range(n_features):
                     staged.rows[i * CHAINS + s, d] = X[row, d]
-    weight = 1.0 if core else 0.0
-    for i in range(STEPS):
-        for s in range(CHAINS):
-            staged.row[i * CHAINS + s] = begin + s * cut.length + i
+    place = staged.place
+    place[0], place[1], place[2] = begin, cut.length, n_rows
+    plain = within & (sequences.step_weight.size == 0)
+    staged.plain[0] = 1.0 if plain else 0.0
     for b in range(LANES):
-        row = staged.row[b]
-        present = (row >= 0) & (row < n_rows)
-        staged.power[b] = 1.0 if present else 0.0
-        staged.weight[b] = weight if present else 0.0
+        staged.power[b] = 1.0
+        staged.weight[b] = 1.0 if core else 0.0
         staged.reset[b] = 0.0
-        staged.row[b] = row if present else -1
-    staged.plain[0] = 1.0 if within & (sequences.step_weight.size == 0) else 0.0
+    if not plain:
+        for b in range(LANES):
+            row = row_of(staged, b)
+            power = 1.0 if sequences.step_weight.size == 0 else 0.0
+            if (sequences.step_weight.size > 0) & (row >= 0):
+                power = sequences.step_weight[row]
+            staged.power[b] = power if row >= 0 else 0.0
+            staged.weight[b] *= 1.0 if row >= 0 else 0.0
     for s in range(CHAINS):
         _mark_starts(bounds, begin + s * cut.length, s, staged.reset)
-    if sequences.step_weight.size > 0:
-        for b in range(LANES):
-            if staged.row[b] >= 0:
-                staged.power[b] = sequences.step_weight[staged.row[b]]
-    if sequences.sequence_weight.size > 0 and core:
+    if (sequences.sequence_weight.size > 0) & core:
         for s in range(CHAINS):
             _weigh_sequences(sequences, s, staged)
+
+
+@tile_function
+def row_of(staged, b):
+    """Return the row of a lane, -1 where there is none."""
+    row = staged.place[0] + b % CHAINS * staged.place[1] + b // CHAINS
+    return row if (row >= 0) & (row < staged.place[2]) else -1
 
 
 @tile_function
@@ -219,10 +226,11 @@ def _mark_starts(bounds, first, s, reset):
 @tile_function
 def _weigh_sequences(sequences, s, staged):
     bounds = sequences.bounds
-    j = _first_bound(bounds, staged.row[s] + 1) - 1
+    j = _first_bound(bounds, row_of(staged, s) + 1) - 1
     for b in range(s, LANES, CHAINS):
-        if staged.row[b] >= 0:
-            while bounds[j + 1] <= staged.row[b]:
+        row = row_of(staged, b)
+        if row >= 0:
+            while bounds[j + 1] <= row:
                 j += 1
             staged.weight[b] = sequences.sequence_weight[j]
 
