@@ -36,7 +36,7 @@ from fastem.models.smoothing import NO_ROW, example, make_chain, make_log_chain
 from fastem.models.stretches import (
     FIRST_WARM_UP,
     Cut,
-    Effort,
+    Reach,
     Sequences,
     cut,
     junctions,
@@ -72,7 +72,7 @@ class Ends(NamedTuple):
     impossible_row: np.ndarray  # (G,)
 
 
-def viterbi(family, params, sequences, effort=None):
+def viterbi(family, params, sequences, reach=None):
     """Return the likeliest path of each sequence.
 
     Parameters
@@ -80,7 +80,7 @@ def viterbi(family, params, sequences, effort=None):
     family : Family
     params : HMMParams
     sequences : Sequences
-    effort : Effort, optional
+    reach : Reach, optional
         What earlier searches on these sequences learned.
 
     Returns
@@ -88,7 +88,7 @@ def viterbi(family, params, sequences, effort=None):
     Decoding
     """
     X, n_states = sequences.X, len(params.startprob)
-    effort = effort or Effort()
+    reach = reach or Reach()
     chain = make_log_chain(params.startprob, params.transmat)
     _, tile_params = family.tile_params(
         params.emissions, np.zeros(n_states), np.dtype(np.float64)
@@ -127,9 +127,9 @@ def viterbi(family, params, sequences, effort=None):
             gained > along_path[:, None] + TIE
         ).any(axis=1)
 
-    if not effort.exact:
-        relax(run, disagreeing, rows.n_slots, effort)
-    if effort.exact:
+    if not reach.exact:
+        relax(run, disagreeing, rows.n_slots, reach)
+    if reach.exact:
         _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined)
     gain = ends.gain.sum()
     state = ends.state_last[joined]

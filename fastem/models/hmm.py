@@ -30,7 +30,7 @@ from fastem.models.smoothing import (
     make_smoother,
 )
 from fastem.models.stretches import (
-    Effort,
+    Reach,
     Sequences,
     cut,
     junctions,
@@ -51,6 +51,8 @@ __all__ = [
     "posterior",
 ]
 
+# The second runs where the first may have lost what matters to underflow.
+DOMAINS = SCALED, LOG
 # Messages, which sum to one, agree where two stretches meet if within this.
 AGREEMENT = 1e-13
 STEPS_OF = {
@@ -88,6 +90,15 @@ class ChainPosterior(NamedTuple):
     log_density: np.ndarray
 
 
+class Effort(dict):
+    """How far recursions had to reach, by domain; kept from one E-step to the next."""
+
+    def __missing__(self, recursions):
+        """Begin with no experience."""
+        self[recursions] = Reach()
+        return self[recursions]
+
+
 class ImpossibleObservation(Exception):
     """No state allows what was observed at row :attr:`row`, given the rows before."""
 
@@ -120,7 +131,7 @@ def e_step(family, params, sequences, effort=None):
     """
     out = _outputs(0, len(params.startprob))
     sums, emissions, impossible_row = _smooth(
-        family, params, sequences, out, effort or Effort(), accumulate=True
+        family, params, sequences, out, Effort() if effort is None else effort, accumulate=True
     )
     if impossible_row >= 0:
         raise ImpossibleObservation(impossible_row)
@@ -179,15 +190,20 @@ def _smooth(family, params, sequences, out, effort, *, accumulate):
     frame, tile_params = family.tile_params(
         params.emissions, np.zeros(len(params.startprob)), np.dtype(np.float64)
     )
-    domains = [LOG] if effort.log_domain else [SCALED, LOG]
-    for recursions in domains:
+    for recursions in DOMAINS:
         sums, slots = _run(
-            family, recursions, params, tile_params, sequences, out, effort, accumulate
+            family,
+            recursions,
+            params,
+            tile_params,
+            sequences,
+            out,
+            effort[recursions],
+            accumulate,
         )
         suspect = int(sums.suspect_row.min())
         if suspect == NO_ROW:
             break
-        effort.log_domain = True
     if recursions is LOG and out.filtered.size:
         np.exp(out.filtered, out=out.filtered)
     n_states = len(params.startprob)
@@ -201,7 +217,7 @@ def _smooth(family, params, sequences, out, effort, *, accumulate):
     return sums._replace(transitions=transitions), emissions, impossible_row
 
 
-def _run(family, recursions, params, tile_params, sequences, out, effort, accumulate):
+def _run(family, recursions, params, tile_params, sequences, out, reach, accumulate):
     """Run one domain's recursions until neighbouring stretches agree."""
     X, n_states = sequences.X, len(params.startprob)
     build = make_chain if recursions is SCALED else make_log_chain
@@ -245,9 +261,9 @@ def _run(family, recursions, params, tile_params, sequences, out, effort, accumu
         a, b = (m / m.sum(axis=1, keepdims=True) for m in (a, b))
         return ~(np.abs(a - b).max(axis=1) <= AGREEMENT)
 
-    if not effort.exact:
-        relax(run, disagreeing, rows.n_slots, effort)
-    if effort.exact:
+    if not reach.exact:
+        relax(run, disagreeing, rows.n_slots, reach)
+    if reach.exact:
         given = sweep(
             family,
             STEPS_OF[recursions],

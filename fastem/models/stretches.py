@@ -78,8 +78,8 @@ def cut(n_rows):
     return Cut(length, FIRST_WARM_UP, n_bundles, min(n_bundles, MAX_PARTS))
 
 
-class Effort:
-    """How far recursions had to reach; kept from one E-step to the next.
+class Reach:
+    """How far recursions had to reach beyond their stretches.
 
     Attributes
     ----------
@@ -87,33 +87,30 @@ class Effort:
         Steps that the stretches of each slot start early; None before any.
     exact : bool
         Whether no warm-up sufficed, so that messages come from a sweep over all rows.
-    log_domain : bool
-        Whether scaled messages underflowed.
     """
 
     def __init__(self):
         self.warm_up = None
         self.exact = False
-        self.log_domain = False
 
 
-def relax(run, disagreeing, n_slots, effort):
+def relax(run, disagreeing, n_slots, reach):
     """Run all slots, and again with longer warm-ups those whose stretches disagree.
 
     ``run(slots, warm_up)`` runs some, ``disagreeing()`` lists those that do not agree
-    with their neighbours. Sets ``effort.exact`` if the longest warm-up is too short.
+    with their neighbours. Sets ``reach.exact`` if the longest warm-up is too short.
     """
-    if effort.warm_up is None or len(effort.warm_up) != n_slots:
-        effort.warm_up = np.full(n_slots, FIRST_WARM_UP)
+    if reach.warm_up is None or len(reach.warm_up) != n_slots:
+        reach.warm_up = np.full(n_slots, FIRST_WARM_UP)
     todo = np.arange(n_slots)
     while todo.size:
-        for steps in np.unique(effort.warm_up[todo]):
-            run(todo[effort.warm_up[todo] == steps], int(steps))
+        for steps in np.unique(reach.warm_up[todo]):
+            run(todo[reach.warm_up[todo] == steps], int(steps))
         todo = disagreeing()
-        if (effort.warm_up[todo] >= LONGEST_WARM_UP).any():
-            effort.exact = True
+        if (reach.warm_up[todo] >= LONGEST_WARM_UP).any():
+            reach.exact = True
             return
-        effort.warm_up[todo] *= 2
+        reach.warm_up[todo] *= 2
 
 
 def junctions(cut, bounds):

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastem.models.decoding import viterbi
 from fastem.models.hmm import Effort, ImpossibleObservation, e_step
+from fastem.models.stretches import Reach
 
 
 class Learning(NamedTuple):
@@ -68,12 +69,14 @@ def train(family, params, sequences, *, m_step, log_prior, monitor, n_iter, hard
         If no state allows what was observed.
     """
     repaired = np.zeros(1, bool)
-    excused, effort = False, Effort()
+    excused = False
+    # Recursions over best paths are another problem than the search for these.
+    effort, reach = Effort(), Reach()
     monitor._reset()
     for _ in range(n_iter):
         given = sequences
         if hard:
-            decoding = viterbi(family, params, sequences)
+            decoding = viterbi(family, params, sequences, reach)
             if decoding.impossible_row >= 0:
                 raise ImpossibleObservation(decoding.impossible_row)
             given = sequences._replace(states=decoding.path)
