@@ -56,8 +56,19 @@ def forward(chain, b, alpha, inverse_scale, reset, work):
     ``inverse_scale`` becomes the largest density of the step over p(x_t | x_1..t-1).
     """
     n_rows = chain.out.shape[0]
+    if n_rows == 4:
+        copy_four(alpha, work)
     for i in range(STEPS):
         now = i * CHAINS
+        if (n_rows == 4) & (not any_reset(reset, now)):
+            _forward_four(
+                chain.into,
+                b[now:],
+                work,
+                inverse_scale[now : now + CHAINS],
+                alpha[now + CHAINS :],
+            )
+            continue
         # Into an array of its own: LLVM would not vectorise from alpha to alpha.
         _multiply(chain.into, chain.into_offsets, chain.into_columns, alpha[now:], work)
         if any_reset(reset, now):
@@ -65,6 +76,8 @@ def forward(chain, b, alpha, inverse_scale, reset, work):
         factor = inverse_scale[now : now + CHAINS]
         _weigh(n_rows, b[now:], work, factor)
         _scale(n_rows, work, factor, alpha[now + CHAINS :])
+        if n_rows == 4:
+            copy_four(alpha[now + CHAINS :], work)
 
 
 @tile_function
@@ -78,6 +91,18 @@ def backward(chain, b, alpha, inverse_scale, reset, beta, gamma, v):
     for reverse in range(STEPS):
         now = (STEPS - 1 - reverse) * CHAINS
         factor = inverse_scale[now : now + CHAINS]
+        restarts = any_reset(reset, now)
+        if (n_rows == 4) & (not restarts):
+            _backward_four(
+                chain.out,
+                b[now:],
+                alpha[now + CHAINS :],
+                factor,
+                beta,
+                gamma[now:],
+                v[now:],
+            )
+            continue
         for k in range(0, n_rows, 4):
             row = k * STRIDE
             a = alpha[row + now + CHAINS :]
@@ -90,7 +115,6 @@ def backward(chain, b, alpha, inverse_scale, reset, beta, gamma, v):
                     m = message[j * STRIDE + s]
                     posterior[s] = a[j * STRIDE + s] * m
                     onward[s] = density[j * STRIDE + s] * m * factor[s]
-        restarts = any_reset(reset, now)
         if restarts:
             for k in range(n_states):
                 for s in range(CHAINS):
@@ -180,6 +204,64 @@ def _add_row(total, j, k, s0, s1, s2, s3):
     total[j, k + 1] += s1
     total[j, k + 2] += s2
     total[j, k + 3] += s3
+
+
+@tile_function
+def copy_four(source, target):
+    """Copy the messages of up to four states."""
+    for k in range(4):
+        for s in range(CHAINS):
+            target[k * STRIDE + s] = source[k * STRIDE + s]
+
+
+@tile_function
+def _forward_four(into, b, message, factor, out):
+    """Take up to four states over one step with nothing but the result in memory."""
+    m00, m01, m02, m03 = into[0, 0], into[0, 1], into[0, 2], into[0, 3]
+    m10, m11, m12, m13 = into[1, 0], into[1, 1], into[1, 2], into[1, 3]
+    m20, m21, m22, m23 = into[2, 0], into[2, 1], into[2, 2], into[2, 3]
+    m30, m31, m32, m33 = into[3, 0], into[3, 1], into[3, 2], into[3, 3]
+    for s in range(CHAINS):
+        x0, x1 = message[s], message[STRIDE + s]
+        x2, x3 = message[2 * STRIDE + s], message[3 * STRIDE + s]
+        y0 = (m00 * x0 + m01 * x1 + m02 * x2 + m03 * x3) * b[s]
+        y1 = (m10 * x0 + m11 * x1 + m12 * x2 + m13 * x3) * b[STRIDE + s]
+        y2 = (m20 * x0 + m21 * x1 + m22 * x2 + m23 * x3) * b[2 * STRIDE + s]
+        y3 = (m30 * x0 + m31 * x1 + m32 * x2 + m33 * x3) * b[3 * STRIDE + s]
+        total = (y0 + y1) + (y2 + y3)
+        f = 1.0 / (total if total > TINY else TINY)
+        factor[s] = f
+        message[s] = out[s] = y0 * f
+        message[STRIDE + s] = out[STRIDE + s] = y1 * f
+        message[2 * STRIDE + s] = out[2 * STRIDE + s] = y2 * f
+        message[3 * STRIDE + s] = out[3 * STRIDE + s] = y3 * f
+
+
+@tile_function
+def _backward_four(matrix, b, alpha, factor, beta, gamma, v):
+    m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
+    m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
+    m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    m30, m31, m32, m33 = matrix[3, 0], matrix[3, 1], matrix[3, 2], matrix[3, 3]
+    for s in range(CHAINS):
+        x0, x1 = beta[s], beta[STRIDE + s]
+        x2, x3 = beta[2 * STRIDE + s], beta[3 * STRIDE + s]
+        gamma[s] = alpha[s] * x0
+        gamma[STRIDE + s] = alpha[STRIDE + s] * x1
+        gamma[2 * STRIDE + s] = alpha[2 * STRIDE + s] * x2
+        gamma[3 * STRIDE + s] = alpha[3 * STRIDE + s] * x3
+        x0 *= b[s] * factor[s]
+        x1 *= b[STRIDE + s] * factor[s]
+        x2 *= b[2 * STRIDE + s] * factor[s]
+        x3 *= b[3 * STRIDE + s] * factor[s]
+        v[s] = x0
+        v[STRIDE + s] = x1
+        v[2 * STRIDE + s] = x2
+        v[3 * STRIDE + s] = x3
+        beta[s] = m00 * x0 + m01 * x1 + m02 * x2 + m03 * x3
+        beta[STRIDE + s] = m10 * x0 + m11 * x1 + m12 * x2 + m13 * x3
+        beta[2 * STRIDE + s] = m20 * x0 + m21 * x1 + m22 * x2 + m23 * x3
+        beta[3 * STRIDE + s] = m30 * x0 + m31 * x1 + m32 * x2 + m33 * x3
 
 
 @tile_function

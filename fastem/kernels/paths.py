@@ -9,7 +9,7 @@ is taken, not for every state.
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.chains import CHAINS, STEPS, any_reset, restart
+from fastem.kernels.chains import CHAINS, STEPS, any_reset, copy_four, restart
 from fastem.kernels.tiles import STRIDE
 
 
@@ -22,8 +22,19 @@ def best_scores(chain, log_b, delta, top, reset, work):
     possible.
     """
     n_rows = chain.out.shape[0]
+    if n_rows == 4:
+        copy_four(delta, work)
     for i in range(STEPS):
         now = i * CHAINS
+        if (n_rows == 4) & (not any_reset(reset, now)):
+            _extend_four(
+                chain.into,
+                log_b[now:],
+                work,
+                top[now : now + CHAINS],
+                delta[now + CHAINS :],
+            )
+            continue
         _extend(chain, delta[now:], work)
         if any_reset(reset, now):
             restart(chain.start, reset, now, work)
@@ -37,6 +48,39 @@ def best_scores(chain, log_b, delta, top, reset, work):
                     # After an impossible row all states are as good as any.
                     difference = rows[j * STRIDE + s] - largest[s]
                     after[j * STRIDE + s] = difference if largest[s] > -np.inf else 0.0
+        if n_rows == 4:
+            copy_four(delta[now + CHAINS :], work)
+
+
+@tile_function
+def _extend_four(into, log_b, score, top, out):
+    """Take up to four states over one step with nothing but the result in memory."""
+    m00, m01, m02, m03 = into[0, 0], into[0, 1], into[0, 2], into[0, 3]
+    m10, m11, m12, m13 = into[1, 0], into[1, 1], into[1, 2], into[1, 3]
+    m20, m21, m22, m23 = into[2, 0], into[2, 1], into[2, 2], into[2, 3]
+    m30, m31, m32, m33 = into[3, 0], into[3, 1], into[3, 2], into[3, 3]
+    for s in range(CHAINS):
+        x0, x1 = score[s], score[STRIDE + s]
+        x2, x3 = score[2 * STRIDE + s], score[3 * STRIDE + s]
+        y0 = _largest(m00 + x0, m01 + x1, m02 + x2, m03 + x3) + log_b[s]
+        y1 = _largest(m10 + x0, m11 + x1, m12 + x2, m13 + x3) + log_b[STRIDE + s]
+        y2 = _largest(m20 + x0, m21 + x1, m22 + x2, m23 + x3) + log_b[2 * STRIDE + s]
+        y3 = _largest(m30 + x0, m31 + x1, m32 + x2, m33 + x3) + log_b[3 * STRIDE + s]
+        best = _largest(y0, y1, y2, y3)
+        top[s] = best
+        possible = best > -np.inf
+        # After an impossible row all states are as good as any.
+        score[s] = out[s] = y0 - best if possible else 0.0
+        score[STRIDE + s] = out[STRIDE + s] = y1 - best if possible else 0.0
+        score[2 * STRIDE + s] = out[2 * STRIDE + s] = y2 - best if possible else 0.0
+        score[3 * STRIDE + s] = out[3 * STRIDE + s] = y3 - best if possible else 0.0
+
+
+@tile_function
+def _largest(a, b, c, d):
+    a = a if a > b else b
+    c = c if c > d else d
+    return a if a > c else c
 
 
 @tile_function

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastem.compile import layout
 from fastem.kernels import steps
-from fastem.kernels.chains import CHAINS
+from fastem.kernels.chains import CHAINS, TINY
 from fastem.models.smoothing import (
     LOG,
     NO_ROW,
@@ -131,7 +131,12 @@ def e_step(family, params, sequences, effort=None):
     """
     out = _outputs(0, len(params.startprob))
     sums, emissions, impossible_row = _smooth(
-        family, params, sequences, out, Effort() if effort is None else effort, accumulate=True
+        family,
+        params,
+        sequences,
+        out,
+        Effort() if effort is None else effort,
+        accumulate=True,
     )
     if impossible_row >= 0:
         raise ImpossibleObservation(impossible_row)
@@ -258,7 +263,8 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
     def _differ(a, b):
         if recursions is LOG:
             a, b = (np.exp(m - m.max(axis=1, keepdims=True)) for m in (a, b))
-        a, b = (m / m.sum(axis=1, keepdims=True) for m in (a, b))
+        # Both are zero where no message was asked for.
+        a, b = (m / np.maximum(m.sum(axis=1, keepdims=True), TINY) for m in (a, b))
         return ~(np.abs(a - b).max(axis=1) <= AGREEMENT)
 
     if not reach.exact:

@@ -239,6 +239,11 @@ def make_smoother(family, recursions, dtype, layout):
         v = np.zeros(size * STRIDE)
         largest = np.zeros(LANES)
         slot = todo[part]
+        backwards = (
+            (slots.log_likelihood.size > 0)
+            | (out.smoothed.size > 0)
+            | (out.labels.size > 0)
+        )
         total = sums.transitions[slot]
         first = slot * cut.n_bundles // cut.n_slots
         last = (slot + 1) * cut.n_bundles // cut.n_slots
@@ -280,6 +285,8 @@ def make_smoother(family, recursions, dtype, layout):
                     if out.filtered.size > 0:
                         write_tile(alpha[CHAINS:], here, cut.length, 0.0, out.filtered)
 
+            if not backwards:
+                continue
             enter(given, messages.backward_in, bundle, uniform, n_states, gamma)
             balance(message, gamma, n_states)
             copy_message(gamma, message, n_states)

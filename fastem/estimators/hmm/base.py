@@ -56,7 +56,7 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
         "algorithm": [StrOptions(set(ALGORITHMS))],
         "random_state": ["random_state"],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
-        "tol": [Interval(Real, None, None, closed="neither")],
+        "tol": [Interval(Real, -math.inf, None, closed="left")],
         "verbose": ["verbose"],
         "params": [str],
         "init_params": [str],
@@ -133,12 +133,13 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
         """
         self._validate_params()
         letters = self._letters()
-        unknown = sorted(set(self.params) - set(letters))
-        if unknown:
-            raise ValueError(
-                f"params names {', '.join(map(repr, unknown))}, but what can be "
-                f"learned is {', '.join(map(repr, letters))}"
-            )
+        for name in ("params", "init_params"):
+            unknown = sorted(set(getattr(self, name)) - set(letters))
+            if unknown:
+                raise ValueError(
+                    f"{name} names {', '.join(map(repr, unknown))}, but what can be "
+                    f"learned is {', '.join(map(repr, letters))}"
+                )
         with features_kept_on_error(self):
             X = check_observations(self, X, reset=True, dtype=self._integers_become)
             given = self._given(letters)
