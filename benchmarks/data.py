@@ -16,6 +16,15 @@ class Start(NamedTuple):
         return Start(*(field.astype(dtype) for field in self))
 
 
+class ChainStart(NamedTuple):
+    """A hidden Markov model with diagonal covariances, by hmmlearn's names."""
+
+    startprob: np.ndarray
+    transmat: np.ndarray
+    means: np.ndarray
+    covars: np.ndarray
+
+
 def blobs(n_rows, n_features, n_components, covariance_type="full", seed=0):
     """Return blobs of unit covariance, mostly far apart, and a start near them."""
     rng = np.random.default_rng(seed)
@@ -45,3 +54,33 @@ def _unit_start(means, covariance_type):
     }
     weights = np.full(n_components, 1 / n_components)
     return Start(weights, means, precisions[covariance_type])
+
+
+def chain(n_rows, n_features, n_states, stay=0.9, distance=3.0, seed=0):
+    """Return rows that a hidden Markov chain emits, and a start near their model.
+
+    The chain stays in its state with a given probability and leaves for any other;
+    ``distance`` is that of neighbouring means, in standard deviations.
+    """
+    rng = np.random.default_rng(seed)
+    if n_features == 1:
+        means = distance * np.arange(n_states, dtype=float)[:, None]
+    else:
+        means = distance * rng.normal(size=(n_states, n_features))
+    states = np.where(rng.random(n_rows) < stay, 0, rng.integers(1, n_states, n_rows))
+    np.cumsum(states, out=states)
+    states %= n_states
+    X = rng.normal(size=(n_rows, n_features))
+    X += means[states]
+    return X, _start_near(means, stay, distance, rng)
+
+
+def _start_near(means, stay, distance, rng):
+    n_states = len(means)
+    wandering = rng.dirichlet(np.full(n_states, 3.0), n_states)
+    return ChainStart(
+        np.full(n_states, 1 / n_states),
+        0.9 * stay * np.eye(n_states) + (1 - 0.9 * stay) * wandering,
+        means + distance / 10 * rng.normal(size=means.shape),
+        np.full(means.shape, 1.2),
+    )

@@ -1,8 +1,11 @@
 """Expectation-maximization at the speed of the machine."""
 
-import importlib
-
 from fastem.estimators.gaussian_mixture import GaussianMixture
+from fastem.estimators.hmm.categorical import CategoricalHMM
+from fastem.estimators.hmm.gaussian import GaussianHMM
+from fastem.estimators.hmm.gmm import GMMHMM
+from fastem.estimators.hmm.multinomial import MultinomialHMM
+from fastem.estimators.hmm.poisson import PoissonHMM
 from fastem.estimators.kmeans import KMeans
 from fastem.warmup import warmup
 
@@ -19,20 +22,3 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-_HIDDEN_MARKOV_MODELS = {
-    "CategoricalHMM": "categorical",
-    "GMMHMM": "gmm",
-    "GaussianHMM": "gaussian",
-    "MultinomialHMM": "multinomial",
-    "PoissonHMM": "poisson",
-}
-
-
-def __getattr__(name):
-    """Import hidden Markov models when they are first asked for."""
-    if name not in _HIDDEN_MARKOV_MODELS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = f"fastem.estimators.hmm.{_HIDDEN_MARKOV_MODELS[name]}"
-    found = globals()[name] = getattr(importlib.import_module(module), name)
-    return found

@@ -3,6 +3,7 @@
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -110,7 +111,9 @@ def segment_photograph(output, n_components, seed, downscale, *, with_peer):
     )
 
     with console.status("compiling or loading kernels"):
-        kernels = prepare_kernels()
+        kernels = prepare_kernels(
+            partial(fastem.warmup, covariance_types=("full",), dtypes=("float64",))
+        )
     with console.status("seeding with k-means"):
         start = seed_mixture(X, n_components, seed)
 
@@ -122,12 +125,10 @@ def segment_photograph(output, n_components, seed, downscale, *, with_peer):
     console.print(f"picture written to {output}", soft_wrap=True, markup=False)
 
 
-def prepare_kernels():
-    """Compile the kernels of the fit, or load them where they were compiled before."""
+def prepare_kernels(prepare):
+    """Compile kernels by a call, or load them where they were compiled before."""
     with event.install_recorder("numba:compile") as compilations:
-        seconds = _seconds(
-            fastem.warmup, covariance_types=("full",), dtypes=("float64",)
-        )
+        seconds = _seconds(prepare)
     return KernelsReady(seconds, compiled=bool(compilations.buffer))
 
 

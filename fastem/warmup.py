@@ -1,20 +1,44 @@
 """Compile ahead of the first fit, for containers and services."""
 
+from functools import partial
+
 import numpy as np
 
+from fastem.estimators.hmm.gmm import GMM_FAMILIES
+from fastem.families.categorical import CATEGORICAL
+from fastem.families.multinomial import MULTINOMIAL
+from fastem.families.poisson import POISSON
+from fastem.kernels.steps import best_step
+from fastem.models.decoding import make_decoder
+from fastem.models.hmm import STEPS_OF
 from fastem.models.kmeans import make_assign, make_lloyd, make_seeding
 from fastem.models.mixture import FAMILIES, make_e_step, make_posterior
+from fastem.models.smoothing import LOG, SCALED, make_smoother
+from fastem.models.stream import ViterbiStream
+from fastem.models.sweeps import make_sweep
 
 DTYPES = ("float64", "float32")
+MIXTURE = "GaussianMixture"
+_CONTINUOUS = {"GaussianHMM": FAMILIES, "GMMHMM": GMM_FAMILIES}
+_DISCRETE = {
+    "CategoricalHMM": CATEGORICAL,
+    "MultinomialHMM": MULTINOMIAL,
+    "PoissonHMM": POISSON,
+}
+MODELS = (MIXTURE, *_CONTINUOUS, *_DISCRETE)
 
 
-def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES):
-    """Compile the kernels of mixtures and k-means, or load them from the disk cache.
+def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
+    """Compile kernels, or load them from the disk cache.
 
     Parameters
     ----------
     covariance_types : sequence of {'full', 'tied', 'diag', 'spherical'}
     dtypes : sequence of {'float64', 'float32'}
+        Of the data; models of symbols and counts are compiled for int64 alone.
+    models : sequence of str
+        Names of fastem's classes. Mixtures alone by default, and k-means with them;
+        hidden Markov models take some half a minute for each covariance type.
 
     Raises
     ------
@@ -26,27 +50,71 @@ def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES):
     >>> import fastem
     >>> fastem.warmup(covariance_types=["diag"], dtypes=["float64"])
     """
-    for _, build in warmup_steps(covariance_types, dtypes):
+    for _, build in warmup_steps(covariance_types, dtypes, models):
         build()
 
 
-def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES):
+def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
     """Return (name, build) pairs, one a kernel, for a caller that shows progress."""
     _check(covariance_types, tuple(FAMILIES), "covariance_types")
     dtypes = [np.dtype(dtype).name for dtype in dtypes]
     _check(dtypes, DTYPES, "dtypes")
-    steps = []
+    _check(models, MODELS, "models")
+    steps = {}
     for dtype in dtypes:
-        for make in (make_seeding, make_lloyd, make_assign):
-            name = f"k-means {make.__name__.removeprefix('make_')} {dtype}"
-            steps.append((name, lambda make=make, dtype=dtype: make(dtype, "C")))
-        for family in covariance_types:
-            for make in (make_e_step, make_posterior):
-                name = f"{family} {make.__name__.removeprefix('make_')} {dtype}"
-                steps.append(
-                    (name, lambda make=make, f=family, d=dtype: make(f, d, "C"))
-                )
-    return steps
+        if MIXTURE in models:
+            steps |= _kmeans_steps(dtype) | _mixture_steps(covariance_types, dtype)
+        for model in _CONTINUOUS:
+            if model in models:
+                # Starts are sought among rows in float64.
+                steps |= _kmeans_steps("float64")
+                for kind in covariance_types:
+                    steps |= _chain_steps(_CONTINUOUS[model][kind], dtype)
+    for model, family in _DISCRETE.items():
+        if model in models:
+            steps |= _chain_steps(family, "int64")
+    if set(models) - {MIXTURE}:
+        steps["stream"] = _stream
+    return list(steps.items())
+
+
+def _kmeans_steps(dtype):
+    return {
+        f"k-means {make.__name__.removeprefix('make_')} {dtype}": partial(
+            make, dtype, "C"
+        )
+        for make in (make_seeding, make_lloyd, make_assign)
+    }
+
+
+def _mixture_steps(covariance_types, dtype):
+    return {
+        f"{kind} {make.__name__.removeprefix('make_')} {dtype}": partial(
+            make, kind, dtype, "C"
+        )
+        for kind in covariance_types
+        for make in (make_e_step, make_posterior)
+    }
+
+
+def _chain_steps(family, dtype):
+    """Return what hidden Markov models of a family run, the slow ways included."""
+    end = dtype, "C"
+    builds = {
+        "chain": partial(make_smoother, family, SCALED, *end),
+        "log chain": partial(make_smoother, family, LOG, *end),
+        "path": partial(make_decoder, family, *end),
+        "sweep": partial(make_sweep, family, STEPS_OF[SCALED], *end),
+        "log sweep": partial(make_sweep, family, STEPS_OF[LOG], *end),
+        "path sweep": partial(make_sweep, family, (best_step,), *end),
+    }
+    return {f"{family.name} {name} {dtype}": make for name, make in builds.items()}
+
+
+def _stream():
+    stream = ViterbiStream(np.zeros(1), np.zeros((1, 1)))
+    stream.push(np.zeros((1, 1)))
+    stream.finish()
 
 
 def _check(names, known, parameter):

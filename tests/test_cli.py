@@ -11,9 +11,18 @@ from click.testing import CliRunner
 import fastem
 import fastem.cli
 import fastem.demo
+import fastem.demo_chain
 from fastem.cli import main
 
 SMALL = ("--downscale", "8", "--components", "3")
+SHORT = ("--states", "3", "--starts", "2")
+
+# What runs and draws each demo.
+DEMOS = {
+    ("demo",): "fastem.demo.segment_photograph",
+    ("demo", "chain"): "fastem.demo_chain.decode_record",
+}
+each_demo = pytest.mark.parametrize("demo", DEMOS, ids=" ".join)
 
 
 @pytest.fixture
@@ -69,45 +78,80 @@ def test_both_fits_of_the_demo_reach_the_same_likelihood():
     assert ours.model.lower_bound_ == pytest.approx(theirs.model.lower_bound_, rel=1e-9)
 
 
+def test_demo_of_chains_draws_and_reports(output):
+    result = run("demo", "chain", "--output", output, *SHORT)
+    assert result.exit_code == 0, result.output
+    assert "12,000 steps" in result.output
+    assert "hmmlearn" in result.output
+    assert str(output) in result.output
+    height, width, _ = matplotlib.image.imread(output).shape
+    assert width > height > 100
+
+
+@pytest.mark.parametrize("peer", ["--no-peer", "--peer"])
+def test_demo_of_chains_without_peer(output, monkeypatch, peer):
+    monkeypatch.setitem(sys.modules, "hmmlearn", None)
+    result = run("demo", "chain", "--output", output, *SHORT, peer)
+    assert result.exit_code == 0, result.output
+    assert ("hmmlearn" in result.output) == (peer == "--peer")
+    assert "difference" not in result.output
+    assert output.exists()
+
+
+def test_both_fits_of_the_demo_of_chains_reach_the_same_likelihood():
+    X = fastem.demo_chain.record_features()
+    console = fastem.demo.Console(quiet=True)
+    ours = fastem.demo_chain.fit_fastem(X, 3, 2, 0, console)
+    theirs = fastem.demo_chain.fit_hmmlearn(X, 3, 2, 0, console)
+    assert ours.n_iter == theirs.n_iter
+    assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, rel=1e-9)
+
+
+@each_demo
 @pytest.mark.parametrize("name", ["missing/segments.png", "."])
-def test_demo_refuses_an_unwritable_path_before_it_works(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(fastem.demo, "segment_photograph", pytest.fail)
-    result = run("demo", "--output", tmp_path / name)
+def test_demo_refuses_an_unwritable_path_before_it_works(
+    tmp_path, monkeypatch, name, demo
+):
+    monkeypatch.setattr(DEMOS[demo], pytest.fail)
+    result = run(*demo, "--output", tmp_path / name)
     assert result.exit_code == 2
     assert "cannot write" in result.output
 
 
-def test_checking_the_path_leaves_files_as_they_were(output, monkeypatch):
-    monkeypatch.setattr(fastem.demo, "segment_photograph", lambda *a, **k: None)
-    assert run("demo", "--output", output).exit_code == 0
+@each_demo
+def test_checking_the_path_leaves_files_as_they_were(output, monkeypatch, demo):
+    monkeypatch.setattr(DEMOS[demo], lambda *a, **k: None)
+    assert run(*demo, "--output", output).exit_code == 0
     assert not output.exists()
     output.write_text("precious")
-    assert run("demo", "--output", output).exit_code == 0
+    assert run(*demo, "--output", output).exit_code == 0
     assert output.read_text() == "precious"
 
 
+@each_demo
 @pytest.mark.parametrize("missing", ["matplotlib", "PIL", "rich"])
-def test_demo_names_the_extra_that_is_missing(output, monkeypatch, missing):
+def test_demo_names_the_extra_that_is_missing(output, monkeypatch, missing, demo):
     monkeypatch.setitem(sys.modules, missing, None)
-    result = run("demo", "--output", output)
+    result = run(*demo, "--output", output)
     assert result.exit_code == 1
     assert missing in result.output
     assert 'pip install "fastem[demo]"' in result.output
 
 
-def test_interrupt_ends_with_one_line(output, monkeypatch):
+@each_demo
+def test_interrupt_ends_with_one_line(output, monkeypatch, demo):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fastem.demo, "segment_photograph", interrupt)
-    result = run("demo", "--output", output)
+    monkeypatch.setattr(DEMOS[demo], interrupt)
+    result = run(*demo, "--output", output)
     assert result.exit_code == 130
     assert result.output.strip() == "Interrupted."
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the command would compile, as (covariance types, dtypes)."""
+    """What the command would compile, as (covariance types, dtypes, models)."""
     asked = []
 
     def steps(*items):
@@ -129,17 +173,21 @@ def test_warmup_compiles():
 def test_warmup_takes_several_of_each(asked):
     result = run(
         *("warmup", "--covariance-type", "diag", "--covariance-type", "full"),
-        *("--dtype", "float32"),
+        *("--dtype", "float32", "--model", "GMMHMM", "--model", "PoissonHMM"),
     )
     assert result.exit_code == 0, result.output
-    assert asked == [(("diag", "full"), ("float32",))]
+    assert asked == [(("diag", "full"), ("float32",), ("GMMHMM", "PoissonHMM"))]
     assert "a kernel" in result.output
 
 
-def test_warmup_compiles_everything_by_default(asked):
+def test_warmup_compiles_everything_of_mixtures_by_default(asked):
     assert run("warmup").exit_code == 0
     assert asked == [
-        (("full", "tied", "diag", "spherical"), ("float64", "float32")),
+        (
+            ("full", "tied", "diag", "spherical"),
+            ("float64", "float32"),
+            ("GaussianMixture",),
+        ),
     ]
 
 

@@ -101,6 +101,13 @@ class TestCounts:
 
 
 class TestFit:
+    def test_missing_rows_are_numbers_as_well(self, gaussian):
+        """Weight zero says that a row is missing, and NaN says nothing more."""
+        model, X = gaussian
+        X[22, 1] = np.nan
+        with refused("(?=.*nan)(?=.*row 22)"):
+            model.fit(X, LENGTHS, step_weight=np.arange(30) != 22)
+
     def test_trials_that_do_not_add_up(self):
         params, X, _ = case("multinomial", 3, 2, LENGTHS, seed=1)
         X[22, 0] += 1

@@ -41,8 +41,15 @@ def params_of(model, kind, names):
 
 
 def both(kind, start, **kwargs):
-    return tuple(
-        model_of(module, kind, start, **kwargs) for module in (fastem, hmmlearn.hmm)
+    ours, theirs = dict(kwargs), kwargs
+    if kind in ("gaussian-full", "gaussian-tied"):
+        # A number is a multiple of the identity in fastem, of ones in hmmlearn.
+        n_features = start["means"].shape[-1]
+        prior = kwargs.get("covars_prior", 1e-2)
+        ours["covars_prior"] = np.full((n_features, n_features), prior)
+    return (
+        model_of(fastem, kind, start, **ours),
+        model_of(hmmlearn.hmm, kind, start, **theirs),
     )
 
 

@@ -1,10 +1,13 @@
 """How fastem's hidden Markov models learn beyond hmmlearn: weights, known states, hard
 training, fixed entries and several starts, against the textbook written in NumPy."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
 import fastem
+from fastem.exceptions import LikelihoodDecreaseWarning
 
 from .common import assert_same_bits
 from .reference import chains as oracle
@@ -60,7 +63,10 @@ class TestWeightsAndStates:
     @pytest.mark.parametrize("kind", oracle.KINDS)
     def test_each(self, kind, name, training):
         X, start, given = self.problem(kind)
-        self.check(kind, X, start, training, **{name: given[name]})
+        # After hard counts, ratios of small integers, paths through missing rows tie,
+        # and rounding decides which is taken.
+        n_iter = 1 if training == "viterbi" else 2
+        self.check(kind, X, start, training, n_iter=n_iter, **{name: given[name]})
 
     @pytest.mark.parametrize("kind", ONE_OF_EACH)
     def test_together(self, kind, training):
@@ -217,7 +223,7 @@ class TestStarts:
 
     def start(self, random_state, **kwargs):
         return fastem.CategoricalHMM(
-            3, n_iter=40, tol=1e-6, random_state=random_state, **kwargs
+            3, n_iter=300, tol=1e-3, random_state=random_state, **kwargs
         )
 
     def test_n_init_keeps_the_best(self):
@@ -228,12 +234,14 @@ class TestStarts:
         best = single.max()
         share = np.mean(single > best - 0.5)
         assert 0.05 < share < 0.7
-        several = [fit(self.start(seed, n_init=30), X) for seed in range(4)]
-        for model in several:
+        for seed in range(3):
+            model = fit(self.start(seed, n_init=10), X)
             assert model.score(X) > best - 0.5
-            # The monitor is that of the start that was kept.
+            # The monitor is that of the start that was kept: where EM converges, each
+            # rise is less than the one before, of which the last was less than tol.
+            assert model.monitor_.status == "converged"
             rise = model.score(X) - model.monitor_.history[-1]
-            assert -1e-9 < rise < 0.1
+            assert -1e-9 < rise < 1e-3
 
     def test_a_seed_gives_one_fit(self):
         _, X, _ = case("categorical", 3, 4, [150], seed=1)
@@ -256,15 +264,72 @@ class TestStarts:
         [
             ("converged", {"n_iter": 200, "tol": 1e-2}),
             ("max_iter", {"n_iter": 3, "tol": 0.0}),
-            # A prior that outweighs the data, from where they have no say.
-            ("decreased", {"n_iter": 50, "tol": 1e-9, "covars_prior": 500.0}),
+            # A floor above the variances that the fit begins with.
+            ("decreased", {"n_iter": 50, "tol": 1e-9, "min_covar": 5.0}),
         ],
     )
-    @pytest.mark.filterwarnings("ignore::fastem.exceptions.LikelihoodDecreaseWarning")
     def test_status(self, status, params):
         _, X, start = case("gaussian-diag", 3, 2, [150], seed=1)
-        model = fit(model_of(fastem, "gaussian-diag", start, **params), X)
+        assert start["covars"].max() < 5
+        model = model_of(fastem, "gaussian-diag", start, **params)
+        expected = contextlib.nullcontext()
+        if status == "decreased":
+            expected = pytest.warns(LikelihoodDecreaseWarning, match="iteration 2")
+        with expected:
+            model.fit(X)
         assert model.monitor_.status == status
         assert model.monitor_.iter == len(model.monitor_.history)
         assert (model.monitor_.iter == params["n_iter"]) == (status == "max_iter")
         assert model.monitor_.converged  # hmmlearn's word for "stopped"
+
+
+class TestSmallestVariances:
+    """`min_covar` is a share of small variances, and never of no variance at all."""
+
+    @pytest.mark.parametrize("kind", [*oracle.GAUSSIAN, *oracle.GMM])
+    def test_yields_to_small_scales(self, kind):
+        """As of daily returns on calm days and wild ones; the textbook has no floor."""
+        rng = np.random.default_rng(1)
+        wild = np.repeat(np.arange(6) % 2, 50)
+        X = rng.normal(size=(300, 2)) * np.where(wild, 0.03, 0.01)[:, None]
+        start = random_params(kind, 2, 2, seed=1)
+        start["means"] = 1e-3 * start["means"]
+        start["covars"] = 4e-4 * start["covars"]
+        start["transmat"] = np.array([[0.9, 0.1], [0.1, 0.9]])
+        prior = {"covars_prior": 0.0} if kind in oracle.GAUSSIAN else {}
+        want, _ = oracle.em(kind, start, X, 3, priors=prior)
+        model = fit(model_of(fastem, kind, start, **prior), X)
+        assert_params(model, kind, want, rtol=1e-8, atol=1e-12)
+
+    @pytest.mark.parametrize("kind", ["gaussian-diag", "gaussian-full", "gmm-tied"])
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+    def test_is_a_share_of_variances_below_one(self, kind, scale):
+        """One state holds rows that are all alike, of data that are not."""
+        X = scale * np.repeat([[0.0, 0.0], [2.0, 4.0]], 50, axis=0)
+        start = random_params(kind, 2, 2, seed=1)
+        start["means"] = scale * np.zeros_like(start["means"])
+        start["means"][1] = X[-1]
+        start["covars"] = scale**2 * start["covars"]
+        prior = {"covars_prior": 0.0} if kind in oracle.GAUSSIAN else {}
+        model = model_of(fastem, kind, start, n_iter=8, min_covar=0.01, **prior)
+        fit(model, X)
+        found = np.reshape(model.covars_, (-1, *model.covars_.shape[-2:]))
+        want = 0.01 * np.minimum(X.var(axis=0), 1)
+        np.testing.assert_allclose(
+            found, np.diag(want) + np.zeros_like(found), rtol=1e-6, atol=1e-9 * scale**2
+        )
+
+    @pytest.mark.parametrize("kind", [*oracle.GAUSSIAN, *oracle.GMM])
+    @pytest.mark.parametrize("value", [0.0, 5.3, -1e6])
+    def test_stays_where_there_is_no_scale(self, kind, value):
+        X = np.full((40, 2), value)
+        start = random_params(kind, 2, 2, seed=1)
+        start["means"] = value + 0.1 * start["means"]
+        prior = {"covars_prior": 0.0} if kind in oracle.GAUSSIAN else {}
+        model = model_of(fastem, kind, start, n_iter=4, min_covar=0.01, **prior)
+        fit(model, X)
+        shape = oracle.covariance_type(kind)
+        covars = model.covars_
+        if kind in oracle.GAUSSIAN or shape in ("full", "tied"):
+            covars = np.diagonal(covars, axis1=-2, axis2=-1)
+        np.testing.assert_allclose(covars, 0.01, rtol=1e-6)

@@ -17,6 +17,10 @@ SELECTIONS = {
         "test_gaussian_mixture_oracle.py",
         "(test_one_iteration or test_posterior) and (N257 or N258 or N515 or N97)",
     ),
+    "chains": (
+        "test_hmm_oracle.py",
+        "test_paths_counted or test_from_a_start and (1-2 or 2-1)",
+    ),
     "kmeans": ("test_kmeans.py", "textbook and 1- and (N257 or N258 or N515)"),
 }
 

@@ -43,10 +43,14 @@ class DisagreementError(Exception):
     """Two sides of a comparison did not compute the same thing."""
 
 
-def check_agreement(what, one, other, tolerance):
-    """Raise unless all of ``one`` and ``other`` agree to a relative tolerance."""
+def check_agreement(what, one, other, tolerance, scale=None):
+    """Raise unless all of ``one`` and ``other`` agree to a relative tolerance.
+
+    It is relative to each pair of numbers, or to ``scale``.
+    """
     one, other = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    scale = np.maximum(np.abs(one), np.abs(other))
+    if scale is None:
+        scale = np.maximum(np.abs(one), np.abs(other))
     # Written so that a NaN on either side is a disagreement too.
     if not np.all(np.abs(one - other) <= tolerance * scale):
         worst = np.max(np.abs(one - other) / np.where(scale > 0, scale, 1))

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
@@ -17,9 +18,12 @@ import fastem
 _OPENBLAS_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
-def describe():
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite")
+
+
+def describe(*more_packages):
     """Return the lines that head a table of timings."""
-    packages = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite")
+    packages = (*_PACKAGES, *(name for name in more_packages if find_spec(name)))
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return [
         f"{_processor()} ({llvm.get_host_cpu_name()}), {joblib.cpu_count()} cores, "

@@ -4,6 +4,7 @@ import numpy as np
 
 from fastem.em.kmeans import kmeans_plusplus, lloyd, weighted_moments
 from fastem.em.seeding import KMEANS_MAX_ITER, KMEANS_TOL
+from fastem.families.gaussian_map import variance_units
 from fastem.models.kmeans import assign
 
 # hmmlearn's number of starts.
@@ -81,8 +82,8 @@ def nested_clusters(rows, weight, n_clusters, n_mix, random_state):
     return nested
 
 
-def data_covariance(X, weight):
-    """Return the unbiased covariance of rows, (D, D), in two passes by blocks."""
+def start_covariance(X, weight, min_covar):
+    """Return the unbiased covariance of rows, (D, D), with the smallest one added."""
     mean, _ = weighted_moments(X, weight)
     n_features = X.shape[1]
     total, scatter = 0.0, np.zeros((n_features, n_features))
@@ -92,4 +93,7 @@ def data_covariance(X, weight):
         share = weight[begin : begin + block]
         scatter += rows.T @ (share[:, None] * rows if share.size else rows)
         total += share.sum() if share.size else len(rows)
-    return scatter / max(total - 1, min(total, 1.0))
+    covariance = scatter / max(total - 1, min(total, 1.0))
+    rounding = 16 * (np.finfo(np.float64).eps * mean) ** 2
+    units = variance_units(np.diagonal(covariance), rounding)
+    return covariance + np.diag(min_covar * units)

@@ -83,7 +83,8 @@ def maximize(kind, statistics, params, prior, fixed, min_covar, *, recentre=True
     fixed : pair of ndarray of bool
         Entries of the means, (C, D), and of the covariances to keep.
     min_covar : float
-        No eigenvalue of a covariance is less.
+        No variance is less, and no eigenvalue of a covariance, in units in which the
+        variance over all rows is one for features where it is less.
     recentre : bool
         Take scatter about the new means. About those of the E-step, the step is one
         of generalised EM: it, too, never lowers the posterior where means have no
@@ -102,6 +103,7 @@ def maximize(kind, statistics, params, prior, fixed, min_covar, *, recentre=True
     if fixed_covariances.all():
         return params._replace(means=means), empty
     shift = means - params.means if recentre else np.zeros_like(means)
+    unit = _units(kind, statistics, params.means)
     estimate = _variances if kind in ("diag", "spherical") else _matrices
     covariances, factors, collapsed = estimate(
         kind,
@@ -110,10 +112,34 @@ def maximize(kind, statistics, params, prior, fixed, min_covar, *, recentre=True
         prior,
         fixed_covariances,
         min_covar,
+        unit,
         shift,
         empty,
     )
     return GaussianParams(means, covariances, factors), empty | collapsed
+
+
+def variance_units(variances, rounding):
+    """Return the unit of each feature's variance: one, or less if that of all data is.
+
+    A feature that is constant but for rounding is of no known scale, so of unit one.
+    """
+    return np.where(variances > rounding, np.minimum(variances, 1.0), 1.0)
+
+
+def _units(kind, statistics, means):
+    """Return units by the variances over all rows, which no iteration changes."""
+    weight, first, second = statistics[2:5]
+    if kind in ("full", "tied"):
+        second = np.diagonal(second, axis1=1, axis2=2)
+    total = weight.sum()
+    center = (weight @ means + first.sum(axis=0)) / total
+    away = means - center
+    scatter = second.sum(axis=0) + weight @ away**2
+    variances = (scatter + 2 * (first * away).sum(axis=0)) / total
+    # What is lost where terms cancel, and what was lost when rows were rounded.
+    lost = EPS * scatter / total + (EPS * center) ** 2
+    return variance_units(variances, 16 * lost)
 
 
 def _means(statistics, means, prior, empty, fixed):
@@ -123,7 +149,7 @@ def _means(statistics, means, prior, empty, fixed):
     return np.where(fixed | empty[:, None], means, moved)
 
 
-def _variances(kind, statistics, params, prior, fixed, min_covar, shift, empty):
+def _variances(kind, statistics, params, prior, fixed, min_covar, unit, shift, empty):
     """Return variances, their inverse roots and which were lost to rounding."""
     weight, first = statistics.weight[:, None], statistics.first
     scatter = statistics.second - 2 * first * shift + weight * shift**2
@@ -134,10 +160,11 @@ def _variances(kind, statistics, params, prior, fixed, min_covar, shift, empty):
     if kind == "spherical":
         scatter, floor = scatter.sum(axis=1), floor.mean(axis=1)
         weight = weight[:, 0] * params.means.shape[1]
+        unit = unit.mean()
     else:
         empty = empty[:, None]
     mass = _positive(weight + prior.mass, weight)
-    variances = np.maximum((prior.scatter + scatter) / mass, min_covar)
+    variances = np.maximum((prior.scatter + scatter) / mass, min_covar * unit)
     keep = fixed | empty
     collapsed = (variances < floor) & ~keep
     variances = np.where(keep, params.covariances, np.maximum(variances, floor))
@@ -146,7 +173,7 @@ def _variances(kind, statistics, params, prior, fixed, min_covar, shift, empty):
     return variances, 1 / np.sqrt(variances), collapsed
 
 
-def _matrices(kind, statistics, params, prior, fixed, min_covar, shift, empty):
+def _matrices(kind, statistics, params, prior, fixed, min_covar, unit, shift, empty):
     """Return covariances, factors of their inverses and which Gaussians were raised."""
     n_groups = len(params.covariances)
     weight, first = statistics.weight, statistics.first
@@ -167,7 +194,10 @@ def _matrices(kind, statistics, params, prior, fixed, min_covar, shift, empty):
     covariances = (prior.scatter + pull + scatter) / mass[:, None, None]
     covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
     covariances[group_empty] = params.covariances[group_empty]
+    scale = np.sqrt(unit)
+    covariances /= scale * scale[:, None]
     raise_eigenvalues(covariances, min_covar)
+    covariances *= scale * scale[:, None]
     keep = fixed | group_empty[:, None, None]
     covariances = np.where(keep, params.covariances, covariances)
     covariances, factors, collapsed = decompose_covariances(covariances, floor, EPS)

@@ -226,9 +226,11 @@ def infer(kind, params, X, lengths=None, infer=by_recursion, **known):
 
 
 def gaussian_m_step(shape, X, weight, means_prior=0, means_weight=0, **priors):
-    """Huang, Acero and Hon, Spoken Language Processing (2001), 9.3, as hmmlearn reads
-    it: `covars_prior` is added to every entry of a matrix."""
+    """Huang, Acero and Hon, Spoken Language Processing (2001), 9.3. A number as
+    `covars_prior` is a multiple of the identity; hmmlearn's, of ones everywhere."""
     covars_prior = priors.get("covars_prior", 1e-2)
+    if shape in ("full", "tied") and np.ndim(covars_prior) == 0:
+        covars_prior = covars_prior * np.eye(X.shape[1])
     covars_weight = priors.get("covars_weight", 1)
     mass = weight.sum(axis=0)
     means = priors.get("means")
@@ -285,11 +287,13 @@ def gmm_m_step(kind, params, X, weight):
 
 def keep(mask, old, new, distribution=False):
     """`new` but where `mask` is true; what is left of a distribution is shared out in
-    proportion, which is the maximum under that constraint."""
+    proportion, which is the maximum under that constraint, or as before if nothing
+    was counted there."""
     mask = np.broadcast_to(mask, old.shape)
     if not distribution:
         return np.where(mask, old, new)
     free = np.where(mask, 0, new)
+    free = np.where(free.sum(axis=-1, keepdims=True) > 0, free, np.where(mask, 0, old))
     total = free.sum(axis=-1, keepdims=True)
     room = 1 - np.where(mask, old, 0).sum(axis=-1, keepdims=True)
     return np.where(mask, old, free * room / np.where(total == 0, 1, total))

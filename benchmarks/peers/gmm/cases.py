@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.peers.plan import grouped, matches
+
 
 @dataclass(frozen=True)
 class Case:
@@ -20,13 +22,11 @@ class Case:
 
     @property
     def size(self):
-        n_rows = f"{self.n_rows:_}".replace("_", " ")
-        return f"{n_rows}, {self.n_features}, {self.n_components}"
+        return f"{grouped(self.n_rows)}, {self.n_features}, {self.n_components}"
 
     def matches(self, wanted):
         """Tell whether a filter such as ``200000,32,32 full`` names this case."""
-        label = f"{self.size} {self.covariance_type}"
-        return _plain(wanted) in _plain(label)
+        return matches(wanted, f"{self.size} {self.covariance_type}")
 
     def shrunk(self):
         """Return a case of seconds rather than minutes."""
@@ -37,10 +37,6 @@ class Case:
             n_components=max(2, self.n_components // 4),
             n_iter=3,
         )
-
-
-def _plain(label):
-    return label.replace(" ", "").replace("_", "").lower()
 
 
 MIXTURES = (

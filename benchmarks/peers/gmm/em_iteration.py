@@ -12,8 +12,8 @@ from benchmarks.peers import (
     scikit_learn,
 )
 from benchmarks.peers.gmm.cases import MIXTURES
-from benchmarks.peers.gmm.plan import compare
 from benchmarks.peers.interface import check_agreement
+from benchmarks.peers.plan import compare
 from benchmarks.peers.timing import alternate, spread_per_iteration
 
 PEERS = (scikit_learn, armadillo, pomegranate_peer)

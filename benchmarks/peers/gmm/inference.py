@@ -8,8 +8,8 @@ import sklearn.mixture
 import fastem
 from benchmarks.data import blobs
 from benchmarks.peers.gmm.cases import MIXTURES
-from benchmarks.peers.gmm.plan import compare
 from benchmarks.peers.interface import check_agreement
+from benchmarks.peers.plan import compare
 from benchmarks.peers.scikit_learn_face import fit_from
 from benchmarks.peers.timing import alternate, spread, stopwatch
 

@@ -8,8 +8,8 @@ import sklearn.cluster
 import fastem
 from benchmarks.data import overlapping
 from benchmarks.peers.gmm.cases import KMEANS
-from benchmarks.peers.gmm.plan import compare
 from benchmarks.peers.interface import check_agreement
+from benchmarks.peers.plan import compare
 from benchmarks.peers.scikit_learn_face import fit_quietly
 from benchmarks.peers.timing import alternate, spread_per_iteration, time_iterations
 

@@ -7,7 +7,7 @@ import sklearn.mixture
 import fastem
 from benchmarks.data import blobs
 from benchmarks.peers.gmm.cases import WHOLE_FITS
-from benchmarks.peers.gmm.plan import compare
+from benchmarks.peers.plan import compare
 from benchmarks.peers.scikit_learn_face import fit_quietly
 from benchmarks.peers.timing import alternate, spread, stopwatch
 

@@ -197,6 +197,7 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
         """Return the best of ``n_init`` starts."""
         random_state = check_random_state(self.random_state)
         monitor = self.monitor_
+        before = dict(vars(monitor))
         if type(monitor) is ConvergenceMonitor:
             monitor.tol, monitor.n_iter = self.tol, self.n_iter
             monitor.verbose = self.verbose
@@ -215,6 +216,7 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
                     hard=self.training == "viterbi",
                 )
             except ImpossibleObservation as error:
+                vars(monitor).update(before)
                 raise ValueError(
                     describe_impossible(error.row, sequences.bounds)
                 ) from None

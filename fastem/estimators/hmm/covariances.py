@@ -12,7 +12,7 @@ def check_means(values, shape, name):
     ValueError
         If they are anything else.
     """
-    values = np.array(values, np.float64)
+    values = np.array(values, np.float64, order="C")
     if values.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, but got {values.shape}")
     if not np.isfinite(values).all():
@@ -38,7 +38,7 @@ def check_covariances(covars, kind, leading, name, n_features=None):
     ValueError
         For a wrong shape, and covariances that are not symmetric and positive.
     """
-    covars = np.array(covars, np.float64)
+    covars = np.array(covars, np.float64, order="C")
     if kind == "spherical":
         covars = _one_variance_each(covars, leading)
         _check_shape(covars, leading, kind, name)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from fastem.em.hmm_seeding import cluster, data_covariance, sampled_rows
+from fastem.em.hmm_seeding import cluster, sampled_rows, start_covariance
 from fastem.estimators.hmm.base import BaseHMM
 from fastem.estimators.hmm.covariances import (
     check_covariances,
@@ -39,7 +39,8 @@ class GaussianHMM(BaseHMM):
     - A scalar ``covars_prior`` is a multiple of the identity for 'full' and 'tied';
       hmmlearn adds it to the covariances between features, too.
     - ``min_covar`` bounds variances (for 'full' and 'tied', eigenvalues of the
-      covariances) at every iteration, not only at the start.
+      covariances) at every iteration, not only at the start, and yields to data of
+      small scale.
     - A state that no row leans to keeps its parameters and its row of ``transmat_``.
     - 'spherical' starts from the mean variance, not from the mean of all covariances.
     - Fits stop by the log-likelihood plus log priors, and ``monitor_.status`` tells
@@ -54,7 +55,8 @@ class GaussianHMM(BaseHMM):
     covariance_type : {'spherical', 'diag', 'full', 'tied'}, default='diag'
         One variance for each state, variances, a matrix, or one matrix for all.
     min_covar : float, default=1e-3
-        Smallest variance, in squared units of the data.
+        Smallest variance; for a feature whose variance over all rows is less than one,
+        the smallest share of that.
     startprob_prior : float or array-like of shape (K,), default=1.0
     transmat_prior : float or array-like of shape (K, K), default=1.0
         Parameters of Dirichlet priors.
@@ -257,8 +259,7 @@ class GaussianHMM(BaseHMM):
             rows, row_weight = sampled_rows(X, weight, n, random_state)
             start["means"] = cluster(rows, row_weight, n, random_state)[0]
         if "covars" not in start:
-            covariance = data_covariance(X, weight)
-            covariance[np.diag_indices_from(covariance)] += self.min_covar
+            covariance = start_covariance(X, weight, self.min_covar)
             start["covars"] = like(covariance, self.covariance_type, shapes["covars"])
         return start
 

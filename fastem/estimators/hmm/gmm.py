@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from fastem.em.hmm_seeding import data_covariance, nested_clusters, sampled_rows
+from fastem.em.hmm_seeding import nested_clusters, sampled_rows, start_covariance
 from fastem.estimators.hmm.base import BaseHMM
 from fastem.estimators.hmm.covariances import (
     check_covariances,
@@ -38,7 +38,7 @@ from fastem.families.gaussian_mixture import (
 )
 
 # Tied Gaussians are full ones that the M-step keeps alike.
-_FAMILIES = {
+GMM_FAMILIES = {
     "full": GMM_FULL,
     "tied": GMM_FULL,
     "diag": GMM_DIAG,
@@ -61,7 +61,8 @@ class GMMHMM(BaseHMM):
     - A scalar ``covars_prior`` is a multiple of the identity for 'full' and 'tied';
       hmmlearn adds it to the covariances between features, too.
     - ``min_covar`` bounds variances (for 'full' and 'tied', eigenvalues of the
-      covariances) at every iteration, not only at the start.
+      covariances) at every iteration, not only at the start, and yields to data of
+      small scale.
     - A component that no row leans to keeps its parameters, a state besides its row of
       ``transmat_``.
     - A prior that takes away more rows than there are is left out; the default one of
@@ -79,7 +80,8 @@ class GMMHMM(BaseHMM):
     n_mix : int, default=1
         Number of Gaussians of each state, M.
     min_covar : float, default=1e-3
-        Smallest variance, in squared units of the data.
+        Smallest variance; for a feature whose variance over all rows is less than one,
+        the smallest share of that.
     startprob_prior : float or array-like of shape (K,), default=1.0
     transmat_prior : float or array-like of shape (K, K), default=1.0
     weights_prior : float or array-like of shape (K, M), default=1.0
@@ -161,7 +163,7 @@ class GMMHMM(BaseHMM):
     _parameter_constraints: ClassVar = {
         **BaseHMM._parameter_constraints,
         "n_mix": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(_FAMILIES))],
+        "covariance_type": [StrOptions(set(GMM_FAMILIES))],
         "min_covar": [Interval(Real, 0, None, closed="left")],
     }
     _emission_letters: ClassVar = {"m": "means", "c": "covars", "w": "weights"}
@@ -222,7 +224,7 @@ class GMMHMM(BaseHMM):
 
     @property
     def _family(self):
-        return _FAMILIES[self.covariance_type]
+        return GMM_FAMILIES[self.covariance_type]
 
     def _count_features(self, X, given):
         if "means" in given:
@@ -275,8 +277,7 @@ class GMMHMM(BaseHMM):
             rows, row_weight = sampled_rows(X, weight, n * n_mix, random_state)
             start["means"] = nested_clusters(rows, row_weight, n, n_mix, random_state)
         if "covars" not in start:
-            covariance = data_covariance(X, weight)
-            covariance[np.diag_indices_from(covariance)] += self.min_covar
+            covariance = start_covariance(X, weight, self.min_covar)
             if self.covariance_type == "tied":
                 covariance = covariance[None]
             start["covars"] = like(covariance, self.covariance_type, shapes["covars"])

@@ -262,7 +262,9 @@ class Inference:
                 f"Invalid value for 'n_samples': {n_samples!r}. Draw at least one."
             )
         n_states = len(params.startprob)
-        if currstate is not None and not 0 <= currstate < n_states:
+        if currstate is not None and not (
+            isinstance(currstate, Integral) and 0 <= currstate < n_states
+        ):
             raise ValueError(
                 f"currstate should be a state from 0 to {n_states - 1}, but is "
                 f"{currstate!r}"

@@ -165,7 +165,7 @@ class PoissonHMM(BaseHMM):
         return {"l": int(np.prod(shapes["lambdas"]))}
 
     def _check_parameter(self, value, shape, name):
-        value = np.array(np.atleast_2d(value), np.float64)
+        value = np.array(np.atleast_2d(value), np.float64, order="C")
         if value.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, but got {value.shape}")
         bad = np.argwhere(~((value >= 0) & np.isfinite(value)))

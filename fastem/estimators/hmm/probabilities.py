@@ -12,7 +12,7 @@ def check_probabilities(values, shape, name):
         For a wrong shape, entries that are negative or no numbers, and rows that do
         not sum to one.
     """
-    values = np.array(values, np.float64)
+    values = np.array(values, np.float64, order="C")
     if values.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, but got {values.shape}")
     bad = np.argwhere(~(values >= 0))

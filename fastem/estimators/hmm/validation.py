@@ -40,6 +40,9 @@ def check_observations(estimator, X, *, reset, dtype=None, ensure_min_samples=1)
     else:
         _check_feature_names(estimator, X, reset=False)
         X = check_array(X, dtype="numeric", estimator=estimator, **options)
+    if X.dtype.kind == "O":
+        # None becomes NaN, of which the check below says where it is.
+        X = X.astype(np.float64)
     if X.dtype.kind == "f":
         if X.dtype not in (np.float64, np.float32) or not X.dtype.isnative:
             X = X.astype(np.float64)

@@ -8,6 +8,7 @@ class Plan(NamedTuple):
     smoke: bool
     filters: tuple[str, ...]
     peers: tuple[str, ...] = ()
+    long: bool = False
 
     def select_peers(self, peers):
         """Return the peers that are named, all where none is."""
@@ -22,6 +23,20 @@ class Plan(NamedTuple):
     def asked(self, bound):
         """Return what is asked for, which is nothing of a smoke run's tiny sizes."""
         return None if self.smoke else bound
+
+
+def matches(wanted, label):
+    """Tell whether a filter such as ``200000,32,32 full`` names a case so labelled."""
+    return _plain(wanted) in _plain(label)
+
+
+def _plain(label):
+    return label.replace(" ", "").replace("_", "").lower()
+
+
+def grouped(number):
+    """Return a whole number with its digits in groups of three."""
+    return f"{number:_}".replace("_", " ")
 
 
 def compare(theirs, ours, asked):

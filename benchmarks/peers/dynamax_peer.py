@@ -1,0 +1,43 @@
+"""dynamax, as a peer where it is installed; it computes in float32, compiled by XLA."""
+
+from importlib.util import find_spec
+
+import numpy as np
+
+NAME = "dynamax"
+DTYPE = np.float32
+METHODS = ("filter", "smoother", "Viterbi")
+
+
+def missing():
+    return None if find_spec("dynamax") else "dynamax is not installed"
+
+
+def compiled(method, X, start):
+    """Return a function without arguments that waits for the answer.
+
+    Compiling is up to its first call. Log densities of the rows are part of its work.
+    """
+    import jax
+    from dynamax.hidden_markov_model import DiagonalGaussianHMM
+
+    model = DiagonalGaussianHMM(*start.means.shape)
+    params, _ = model.initialize(
+        initial_probs=start.startprob.astype(DTYPE),
+        transition_matrix=start.transmat.astype(DTYPE),
+        emission_means=start.means.astype(DTYPE),
+        emission_scale_diags=np.sqrt(start.covars).astype(DTYPE),
+    )
+    answer = {
+        "filter": lambda params, rows: model.filter(params, rows).filtered_probs,
+        # What is not returned, such as probabilities of transitions, XLA leaves out.
+        "smoother": lambda params, rows: model.smoother(params, rows).smoothed_probs,
+        "Viterbi": model.most_likely_states,
+    }[method]
+    program = jax.jit(answer)
+    rows = jax.numpy.asarray(X.astype(DTYPE))
+
+    def call():
+        return np.asarray(program(params, rows).block_until_ready())
+
+    return call

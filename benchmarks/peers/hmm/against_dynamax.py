@@ -1,0 +1,59 @@
+"""Filter, smoother and best path, fastem against dynamax, both from float32 rows.
+
+dynamax computes in float32, too; fastem in float64, whatever the rows are.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from benchmarks.peers import dynamax_peer, fastem_chain
+from benchmarks.peers.hmm.cases import CHAINS
+from benchmarks.peers.interface import check_agreement
+from benchmarks.peers.plan import compare
+from benchmarks.peers.timing import alternate, spread, stopwatch
+
+# What rounding to float32 does to probabilities, and to paths that are nearly as good.
+PROBABILITIES = 1e-2
+ALLOWED_SHARE_OF_OTHER_STATES = 1e-3
+OUR_METHODS = {"filter": "filter", "smoother": "predict_proba", "Viterbi": "predict"}
+
+
+def rows(plan):
+    if not plan.select_peers([dynamax_peer]) or dynamax_peer.missing():
+        return
+    for case in plan.select(CHAINS):
+        X, start = case.data()
+        X = X.astype(dynamax_peer.DTYPE)
+        model = fastem_chain.make(start)
+        for task in dynamax_peer.METHODS:
+            theirs = dynamax_peer.compiled(task, X, start)
+            first_seconds, _ = stopwatch(theirs)
+            ours = partial(getattr(model, OUR_METHODS[task]), X)
+            ours()  # compiles or loads
+            their_calls, our_calls = alternate(
+                plan.repeats, partial(stopwatch, theirs), partial(stopwatch, ours)
+            )
+            differ = _check(their_calls[0][1], our_calls[0][1])
+            their_seconds = spread([seconds for seconds, _ in their_calls])
+            yield {
+                "task": task,
+                "K, D, T": case.size,
+                "dynamax compiles, s": max(first_seconds - their_seconds.median, 0.0),
+                **compare(
+                    their_seconds, spread([seconds for seconds, _ in our_calls]), None
+                ),
+                "differ": differ,
+            }
+
+
+def _check(theirs, ours):
+    """Raise if the two differ by more than float32 explains; return by how much."""
+    if theirs.ndim == 1:
+        share = float(np.mean(theirs != ours))
+        check_agreement(
+            "share of other states", share, 0, ALLOWED_SHARE_OF_OTHER_STATES, scale=1
+        )
+        return share
+    check_agreement("probabilities", theirs, ours, PROBABILITIES, scale=1)
+    return float(np.abs(theirs - ours).max())
