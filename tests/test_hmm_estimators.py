@@ -98,7 +98,7 @@ fastem.GaussianHMM(
         assert process.stderr.readline().split()[0] == "1"
         process.send_signal(signal.SIGINT)
         # An iteration takes milliseconds; the rest is for machines that are busy.
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=60)
     finally:
         process.kill()
     assert error.rstrip().endswith("KeyboardInterrupt")
