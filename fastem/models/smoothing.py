@@ -118,7 +118,7 @@ class Outputs(NamedTuple):
 def make_chain(startprob, transmat):
     """Return a chain in the form that kernels read."""
     size = padded(len(startprob), 4) - len(startprob)
-    out = np.pad(np.asarray(transmat, np.float64), [(0, size)] * 2)
+    out = np.pad(np.ascontiguousarray(transmat, np.float64), [(0, size)] * 2)
     into = np.ascontiguousarray(out.T)
     return Chain(
         np.ascontiguousarray(startprob, np.float64),

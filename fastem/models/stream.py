@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 
 from fastem.compile import serial_kernel, source_digest
+from fastem.models.hmm import ImpossibleObservation
 
 
 class ViterbiStream:
@@ -33,10 +34,20 @@ class ViterbiStream:
         self._origins = np.empty((0, n_states), np.int64)
 
     def push(self, log_density):
-        """Take the log densities of further steps, (T, K); return what is final."""
+        """Take the log densities of further steps, (T, K); return what is final.
+
+        Raises
+        ------
+        ImpossibleObservation
+            With the first of the steps to which no path leads; none are taken then.
+        """
         log_density = np.ascontiguousarray(log_density, np.float64)
         origins = np.empty(log_density.shape, np.int64)
-        _make_extend()(log_density, self._start, self._transmat, self._score, origins)
+        score = self._score.copy()
+        step = _make_extend()(log_density, self._start, self._transmat, score, origins)
+        if step >= 0:
+            raise ImpossibleObservation(step)
+        self._score = score
         self._origins = np.concatenate([self._origins, origins])
         path = np.empty(len(self._origins), np.int64)
         n_final = _make_settle()(self._origins, self._score, path)
@@ -58,7 +69,9 @@ def _make_extend():
     digest = source_digest()
     matrix, vector = types.float64[:, ::1], types.float64[::1]
 
-    @serial_kernel(matrix, vector, matrix, vector, types.int64[:, ::1])
+    arguments = matrix, vector, matrix, vector, types.int64[:, ::1]
+
+    @serial_kernel(*arguments, returns=types.int64)
     def extend(log_density, start, transmat, score, origins):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
         n_states = start.size
@@ -78,8 +91,11 @@ def _make_extend():
                 origins[t, k] = origin
                 score[k] = best + log_density[t, k]
                 top = max(top, score[k])
+            if top == -np.inf:
+                return t
             for k in range(n_states):
-                score[k] = score[k] - top if top > -np.inf else 0.0
+                score[k] -= top
+        return -1
 
     return extend
 

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 from scipy.special import logsumexp
 
+from fastem.models.hmm import ImpossibleObservation
 from fastem.models.stream import ViterbiStream
 
 # What underflow loses of a message is below 1e-300 of it: no more than rounding where
@@ -110,14 +111,15 @@ class Stream:
         if not len(X):
             return np.empty(0, np.int64)
         log_density = self._model._log_density(self._params, X)
-        impossible = np.flatnonzero(np.isneginf(log_density).all(axis=1))
-        if impossible.size:
+        try:
+            states = self._decoder.push(log_density)
+        except ImpossibleObservation as impossible:
             raise ValueError(
                 f"No state allows the observation at step "
-                f"{self._n_steps + impossible[0]} of the stream."
-            )
+                f"{self._n_steps + impossible.row} of the stream, given those before."
+            ) from None
         self._n_steps += len(X)
-        return self._decoder.push(log_density)
+        return states
 
     def finish(self):
         """End the sequence and return the states not returned before, (n,) of int."""
