@@ -23,11 +23,11 @@ from fastem.models.smoothing import (
     NO_ROW,
     SCALED,
     Messages,
-    Outputs,
     chain_slots,
     make_chain,
     make_log_chain,
     make_smoother,
+    outputs,
 )
 from fastem.models.stretches import (
     Reach,
@@ -129,7 +129,7 @@ def e_step(family, params, sequences, effort=None):
     ImpossibleObservation
         Where no state allows what was observed.
     """
-    out = _outputs(0, len(params.startprob))
+    out = outputs(0, len(params.startprob))
     sums, emissions, impossible_row = _smooth(
         family,
         params,
@@ -178,9 +178,14 @@ def posterior(
     ChainPosterior
         With ``log_likelihood`` -inf where ``impossible_row`` is not -1.
     """
-    n_states = len(params.startprob)
-    wanted = (smoothed, filtered, labels, log_density)
-    out = _outputs(len(sequences.X), n_states, *wanted)
+    out = outputs(
+        len(sequences.X),
+        len(params.startprob),
+        smoothed=smoothed,
+        filtered=filtered,
+        labels=labels,
+        log_density=log_density,
+    )
     sums, _, impossible_row = _smooth(
         family, params, sequences, out, Effort(), accumulate=False
     )
@@ -284,14 +289,3 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
             target[: len(exact)] = exact
         run(np.arange(rows.n_slots), 0, given=True)
     return sums, slots
-
-
-def _outputs(n_rows, n_states, *wanted):
-    wanted = wanted or (False,) * 4
-    smoothed, filtered, labels, log_density = (n_rows if w else 0 for w in wanted)
-    return Outputs(
-        np.empty((smoothed, n_states)),
-        np.empty((filtered, n_states)),
-        np.empty(labels, np.int64),
-        np.empty((log_density, n_states)),
-    )

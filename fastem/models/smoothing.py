@@ -160,11 +160,15 @@ def chain_slots(n_slots, n_states):
     )
 
 
-def outputs(n_rows, n_states):
-    """Return arrays for all outputs."""
-    shape = (n_rows, n_states)
+def outputs(
+    n_rows, n_states, *, smoothed=False, filtered=False, labels=False, log_density=False
+):
+    """Return arrays for what is asked for, of size zero for the rest."""
     return Outputs(
-        np.empty(shape), np.empty(shape), np.empty(n_rows, np.int64), np.empty(shape)
+        np.empty((n_rows if smoothed else 0, n_states)),
+        np.empty((n_rows if filtered else 0, n_states)),
+        np.empty(n_rows if labels else 0, np.int64),
+        np.empty((n_rows if log_density else 0, n_states)),
     )
 
 

@@ -23,6 +23,7 @@ class EmittingCounts(BaseHMM):
     """What models of symbols and of counts of symbols share: ``emissionprob_``."""
 
     _emission_letters: ClassVar = {"e": "emissionprob"}
+    _by_column = "emissionprob"
     _Params = CategoricalParams
 
     def _emission_shapes(self, n_features):
@@ -200,7 +201,7 @@ class CategoricalHMM(EmittingCounts):
         if self.n_features is not None:
             return int(self.n_features)
         if "emissionprob" in given:
-            return np.atleast_2d(given["emissionprob"]).shape[1]
+            return super()._count_features(X, given)
         check_counts(X, whole_floats=False, what="symbols")
         return int(X.max()) + 1
 

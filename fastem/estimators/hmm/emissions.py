@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import numpy as np
+
 
 class Emissions:
     """What a subclass of :class:`BaseHMM` overrides.
@@ -12,6 +14,9 @@ class Emissions:
 
     _emission_letters: ClassVar = {}
     """Names of the parameters by their letters in ``params``."""
+
+    _by_column = None
+    """The parameter whose last axis runs over the columns of X."""
 
     _integers_become = None
     """The type that integers in memory are read as; None leaves them."""
@@ -25,11 +30,13 @@ class Emissions:
 
         What parameters say comes before what X says, which may be None.
         """
-        raise NotImplementedError
+        if self._by_column in given:
+            return np.atleast_2d(given[self._by_column]).shape[-1]
+        return X.shape[1]
 
     def _n_columns(self, shapes):
         """Return the number of columns of X, by the shapes of the parameters."""
-        raise NotImplementedError
+        return shapes[self._by_column][-1]
 
     def _check_values(self, X, shapes):
         """Raise a ValueError if X holds what the emissions do not know."""

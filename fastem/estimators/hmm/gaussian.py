@@ -136,6 +136,7 @@ class GaussianHMM(BaseHMM):
         "min_covar": [Interval(Real, 0, None, closed="left")],
     }
     _emission_letters: ClassVar = {"m": "means", "c": "covars"}
+    _by_column = "means"
     _integers_become = np.float64
 
     def __init__(
@@ -217,14 +218,6 @@ class GaussianHMM(BaseHMM):
 
     def _get(self, name):
         return self._covars_ if name == "covars" else super()._get(name)
-
-    def _count_features(self, X, given):
-        if "means" in given:
-            return np.shape(given["means"])[-1] if np.ndim(given["means"]) else 0
-        return X.shape[1]
-
-    def _n_columns(self, shapes):
-        return shapes["means"][-1]
 
     def _emission_shapes(self, n_features):
         n = self.n_components

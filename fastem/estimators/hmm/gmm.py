@@ -167,6 +167,7 @@ class GMMHMM(BaseHMM):
         "min_covar": [Interval(Real, 0, None, closed="left")],
     }
     _emission_letters: ClassVar = {"m": "means", "c": "covars", "w": "weights"}
+    _by_column = "means"
     _integers_become = np.float64
 
     def __init__(
@@ -225,14 +226,6 @@ class GMMHMM(BaseHMM):
     @property
     def _family(self):
         return GMM_FAMILIES[self.covariance_type]
-
-    def _count_features(self, X, given):
-        if "means" in given:
-            return np.shape(given["means"])[-1] if np.ndim(given["means"]) else 0
-        return X.shape[1]
-
-    def _n_columns(self, shapes):
-        return shapes["means"][-1]
 
     def _emission_shapes(self, n_features):
         leading = self.n_components, self.n_mix

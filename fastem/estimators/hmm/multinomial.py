@@ -143,14 +143,6 @@ class MultinomialHMM(EmittingCounts):
     def _family(self):
         return MULTINOMIAL
 
-    def _count_features(self, X, given):
-        if "emissionprob" in given:
-            return np.atleast_2d(given["emissionprob"]).shape[1]
-        return X.shape[1]
-
-    def _n_columns(self, shapes):
-        return shapes["emissionprob"][1]
-
     def _check_values(self, X, shapes):
         check_counts(X)
 

@@ -99,6 +99,7 @@ class PoissonHMM(BaseHMM):
     """
 
     _emission_letters: ClassVar = {"l": "lambdas"}
+    _by_column = "lambdas"
 
     _parameter_constraints: ClassVar = BaseHMM._parameter_constraints
 
@@ -146,14 +147,6 @@ class PoissonHMM(BaseHMM):
     @property
     def _family(self):
         return POISSON
-
-    def _count_features(self, X, given):
-        if "lambdas" in given:
-            return np.atleast_2d(given["lambdas"]).shape[1]
-        return X.shape[1]
-
-    def _n_columns(self, shapes):
-        return shapes["lambdas"][1]
 
     def _check_values(self, X, shapes):
         check_counts(X)
