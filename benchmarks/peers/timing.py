@@ -4,6 +4,10 @@ import time
 from statistics import median
 from typing import NamedTuple
 
+# OpenBLAS's threads wait busily for up to 90 ms (measured) after a peer's last product,
+# and would take a core from whatever is timed next.
+BLAS_FALLS_ASLEEP_SECONDS = 0.15
+
 
 class Timing(NamedTuple):
     """Seconds of the same call with one iteration and with ``n_iter`` of them."""
@@ -25,7 +29,8 @@ class Spread(NamedTuple):
 
 
 def stopwatch(call, *arguments):
-    """Return the seconds a call took and what it returned."""
+    """Return the seconds a call took and what it returned, on a machine at rest."""
+    time.sleep(BLAS_FALLS_ASLEEP_SECONDS)
     start = time.perf_counter()
     returned = call(*arguments)
     return time.perf_counter() - start, returned
