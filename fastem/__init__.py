@@ -1,12 +1,12 @@
 """Expectation-maximization at the speed of the machine."""
 
-from fastem.estimators.gaussian_mixture import GaussianMixture
 from fastem.estimators.hmm.categorical import CategoricalHMM
 from fastem.estimators.hmm.gaussian import GaussianHMM
 from fastem.estimators.hmm.gmm import GMMHMM
 from fastem.estimators.hmm.multinomial import MultinomialHMM
 from fastem.estimators.hmm.poisson import PoissonHMM
 from fastem.estimators.kmeans import KMeans
+from fastem.estimators.mixture.gaussian import GaussianMixture
 from fastem.warmup import warmup
 
 __all__ = [

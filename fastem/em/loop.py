@@ -11,35 +11,47 @@ ROUNDING_STEPS = 64
 ROUNDING_SHARE = 1e-9
 
 
-class EMResult(NamedTuple):
-    """What one start of EM came to.
+class EMState(NamedTuple):
+    """How far one start of EM has come; EM goes on from it as if never interrupted.
 
     Attributes
     ----------
     params : NamedTuple
-    lower_bounds : list of float
+    lower_bounds : ndarray of shape (n_iter,)
         Mean log-likelihood at the parameters each iteration began with.
+    previous : float
+        Mean log-likelihood before the first iteration, for warm starts.
     converged : bool
     repaired : ndarray of shape (K,) of bool
         Components that collapsed or emptied in some iteration.
+    just_repaired : bool
+        Whether some did in the last one.
     n_decreases : int
         Iterations whose log-likelihood fell by more than rounding explains, less
         those after a repair, which says the same.
     """
 
     params: Any
-    lower_bounds: list
+    lower_bounds: np.ndarray
+    previous: float
     converged: bool
     repaired: np.ndarray
+    just_repaired: bool
     n_decreases: int
 
     @property
     def lower_bound(self):
-        """The last mean log-likelihood, -inf before the first iteration."""
-        return self.lower_bounds[-1] if self.lower_bounds else -np.inf
+        """The last mean log-likelihood, the one before if there is no iteration."""
+        return float(self.lower_bounds[-1]) if len(self.lower_bounds) else self.previous
 
 
-def run_em(e_step, m_step, params, *, max_iter, tol, eps, previous=-np.inf, monitor):
+def begin(params, n_components, previous=-np.inf):
+    """Return the state before the first iteration."""
+    nothing = np.zeros(n_components, bool)
+    return EMState(params, np.empty(0), previous, False, nothing, False, 0)
+
+
+def run_em(e_step, m_step, state, *, max_iter, tol, eps, on_iteration):
     """Iterate E and M steps until the mean log-likelihood changes by less than tol.
 
     Dempster, Laird and Rubin, *J. R. Statist. Soc. B* 39 (1977), 1-38.
@@ -50,37 +62,37 @@ def run_em(e_step, m_step, params, *, max_iter, tol, eps, previous=-np.inf, moni
         ``e_step(params) -> statistics`` with ``log_likelihood`` and ``total_weight``.
     m_step : callable
         ``m_step(statistics, params) -> (params, repaired)``.
-    params : NamedTuple
-        Where to start.
+    state : EMState
+        Where to start, or to go on.
     max_iter : int
+        Largest number of iterations, those behind ``state`` included.
     tol : float
     eps : float
         Relative spacing of the floating-point type the E-step works in.
-    previous : float
-        Mean log-likelihood before the first iteration, for warm starts.
-    monitor : SilentMonitor
+    on_iteration : callable
+        ``on_iteration(state, change)`` is called after each iteration; what is true
+        ends the iterations.
 
     Returns
     -------
-    EMResult
+    EMState
     """
-    lower_bounds, converged, repaired, n_decreases = [], False, False, 0
     rounding = max(ROUNDING_STEPS * eps, ROUNDING_SHARE)
-    repaired_before = False
-    for n_iter in range(1, max_iter + 1):
-        statistics = e_step(params)
-        params, just_repaired = m_step(statistics, params)
-        repaired = repaired | just_repaired
+    stopped = False
+    while len(state.lower_bounds) < max_iter and not (state.converged or stopped):
+        statistics = e_step(state.params)
+        params, repaired = m_step(statistics, state.params)
         bound = statistics.log_likelihood / statistics.total_weight
-        change = bound - previous
-        lower_bounds.append(bound)
-        monitor.iteration(n_iter, bound, change)
+        change = bound - state.lower_bound
         fell = change < -rounding * max(1.0, abs(bound))
-        if fell and not np.any(repaired_before):
-            n_decreases += 1
-        repaired_before = just_repaired
-        if abs(change) < tol:
-            converged = True
-            break
-        previous = bound
-    return EMResult(params, lower_bounds, converged, np.asarray(repaired), n_decreases)
+        state = EMState(
+            params,
+            np.append(state.lower_bounds, bound),
+            state.previous,
+            bool(abs(change) < tol),
+            state.repaired | repaired,
+            bool(np.any(repaired)),
+            state.n_decreases + int(fell and not state.just_repaired),
+        )
+        stopped = on_iteration(state, change)
+    return state

@@ -1,4 +1,4 @@
-"""What watches a fit. A monitor has the four methods of :class:`SilentMonitor`."""
+"""What watches a fit. A monitor has the methods of :class:`SilentMonitor`."""
 
 import time
 
@@ -12,8 +12,11 @@ class SilentMonitor:
     def begin_init(self, init):
         """Begin start number ``init``, from 0."""
 
+    def rows(self, n_rows, of):
+        """Note how many rows of a pass are read, of all or of None if not known."""
+
     def iteration(self, n_iter, lower_bound, change):
-        """End iteration ``n_iter``, from 1."""
+        """End iteration ``n_iter``, from 1; what is true ends the fit."""
 
     def end_init(self, lower_bound, converged):
         """End a start."""

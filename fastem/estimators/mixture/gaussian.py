@@ -1,36 +1,28 @@
 """The Gaussian mixture with scikit-learn's face."""
 
-import math
 import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from fastem.em.loop import run_em
 from fastem.em.monitors import make_monitor
 from fastem.em.seeding import initial_params
-from fastem.estimators.starts import check_start
-from fastem.estimators.validation import (
-    check_rows,
-    check_weights,
-    features_kept_on_error,
-)
+from fastem.estimators.mixture.inference import MixtureInference
+from fastem.estimators.mixture.starts import check_start
+from fastem.estimators.mixture.training import Fit, FitRecord
+from fastem.estimators.rows import read_rows
+from fastem.estimators.validation import features_kept_on_error
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
-from fastem.families.gaussian import GaussianParams, Regularization
-from fastem.models.mixture import FAMILIES, MixtureParams, e_step, m_step, posterior
-
-# Rows scored at a time where only a total is wanted.
-_SCORE_BLOCK = 1 << 20
+from fastem.families.gaussian import Regularization
+from fastem.models.mixture import FAMILIES
 
 
-class GaussianMixture(DensityMixin, BaseEstimator):
+class GaussianMixture(MixtureInference, DensityMixin, BaseEstimator):
     """Gaussian mixture fitted by expectation-maximization.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,
@@ -197,176 +189,62 @@ default='kmeans'
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture and return the likeliest component of each row, (N,)."""
-        X = self._fit(X, sample_weight)
-        return posterior(self._family, self._params(), X, labels=True).labels
-
-    def predict(self, X):
-        """Return the likeliest component of each row, (N,) of int.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        """
-        return self._posterior(X, labels=True).labels
-
-    def predict_proba(self, X):
-        """Return the posterior probability of each component, (N, K).
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        """
-        return self._posterior(X, proba=True).probabilities
-
-    def score_samples(self, X):
-        """Return the log-likelihood of each row, (N,).
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        """
-        return self._posterior(X, log_likelihood=True).log_likelihood
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the mean log-likelihood per unit of weight.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        y : Ignored
-        sample_weight : array-like of shape (N,), default=None
-        """
-        log_likelihood, weight = self._total_log_likelihood(X, sample_weight)
-        return log_likelihood / weight
-
-    def bic(self, X, sample_weight=None):
-        """Return the Bayesian information criterion; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        sample_weight : array-like of shape (N,), default=None
-        """
-        log_likelihood, weight = self._total_log_likelihood(X, sample_weight)
-        return -2 * log_likelihood + self._n_parameters() * math.log(weight)
-
-    def aic(self, X, sample_weight=None):
-        """Return the Akaike information criterion; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        sample_weight : array-like of shape (N,), default=None
-        """
-        log_likelihood, _ = self._total_log_likelihood(X, sample_weight)
-        return -2 * log_likelihood + 2 * self._n_parameters()
-
-    def sample(self, n_samples=1):
-        """Draw rows from the mixture.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, D)
-            Rows, ordered by component.
-        y : ndarray of shape (n_samples,)
-            The component of each.
-
-        Raises
-        ------
-        ValueError
-            If ``n_samples`` is less than one.
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}. Draw at least one."
-            )
-        random_state = check_random_state(self.random_state)
-        counts = random_state.multinomial(n_samples, self.weights_)
-        blocks = []
-        for k, count in enumerate(counts):
-            noise = random_state.standard_normal((count, self.n_features_in_))
-            blocks.append(self.means_[k] + self._color(noise, k))
-        return np.vstack(blocks), np.repeat(np.arange(len(counts)), counts)
+        self._fit(X, sample_weight)
+        return self.predict(X)
 
     # ------------------------------------------------------------------ inside
 
-    @property
-    def _family(self):
-        return FAMILIES[self.covariance_type]
-
-    def _params(self):
-        return MixtureParams(
-            self.weights_,
-            GaussianParams(self.means_, self.covariances_, self.precisions_cholesky_),
-        )
-
-    def _fit(self, X, sample_weight=None, monitor=None):
-        """Fit and return the validated rows; ``monitor`` replaces printing."""
+    def _fit(self, X, sample_weight=None, checkpoint=None, monitor=None):
+        """Fit and return the rows; ``monitor`` replaces printing."""
         self._validate_params()
         with features_kept_on_error(self):
-            X = check_rows(self, X, reset=True, ensure_min_samples=2)
-            sample_weight = check_weights(sample_weight, X)
-            _check_enough_rows(X, sample_weight, self.n_components)
+            rows = read_rows(self, X, sample_weight, reset=True, ensure_min_samples=2)
+            _check_enough_rows(rows, self.n_components)
+            shape = self.n_components, rows.n_features
             given = check_start(
                 self.weights_init,
                 self.means_init,
                 self.precisions_init,
                 self.covariance_type,
-                (self.n_components, X.shape[1]),
+                shape,
             )
             resume = self.warm_start and hasattr(self, "converged_")
-            if resume and self.means_.shape != (self.n_components, X.shape[1]):
+            if resume and self.means_.shape != shape:
                 raise ValueError(
                     f"warm_start goes on from means of shape {self.means_.shape}, but "
-                    f"n_components and X ask for {(self.n_components, X.shape[1])}"
+                    f"n_components and X ask for {shape}"
                 )
-        if monitor is None:
-            monitor = make_monitor(self.verbose, self.verbose_interval)
+            random_state = check_random_state(self.random_state)
+            regularization = Regularization(self.reg_covar, np.finfo(rows.dtype).eps)
 
-        family = self._family
-        regularization = Regularization(self.reg_covar, np.finfo(X.dtype).eps)
-        n_init = 1 if resume else self.n_init
-        random_state = check_random_state(self.random_state)
-        best = None
-        monitor.start(n_init)
-        for init in range(n_init):
-            monitor.begin_init(init)
-            if resume:
-                start, previous = self._params(), self.lower_bound_
-            else:
-                start, previous = (
-                    self._start(X, sample_weight, given, regularization, random_state),
-                    -np.inf,
-                )
-            result = run_em(
-                lambda params: e_step(family, params, X, sample_weight),
-                lambda statistics, params: m_step(
-                    family, statistics, params, regularization
-                ),
-                start,
+            def start():
+                if resume:
+                    return self._params(), self.lower_bound_
+                return self._start(rows, given, regularization, random_state), -np.inf
+
+            if monitor is None:
+                monitor = make_monitor(self.verbose, self.verbose_interval)
+            fit = Fit(
+                self.covariance_type,
+                rows,
+                regularization=regularization,
                 max_iter=self.max_iter,
                 tol=self.tol,
-                eps=regularization.eps,
-                previous=previous,
                 monitor=monitor,
+                keep=lambda record: None,
             )
-            if self.max_iter > 0:
-                monitor.end_init(result.lower_bound, result.converged)
-            if best is None or _rank(result) > _rank(best):
-                best = result
+            best = fit.run(
+                FitRecord(), start, 1 if resume else self.n_init, random_state
+            )
         self._keep(best)
         self._warn(best)
-        return X
+        return rows
 
-    def _start(self, X, sample_weight, given, regularization, random_state):
+    def _start(self, rows, given, regularization, random_state):
         """Return where EM begins: what was given, the rest by ``init_params``."""
         if given.complete():
             return given.replace(None)
+        X, sample_weight = rows.sample(self.n_components, random_state)
         params = initial_params(
             self._family,
             X,
@@ -390,7 +268,7 @@ default='kmeans'
         self.converged_ = result.converged
         self.n_iter_ = len(result.lower_bounds)
         self.lower_bound_ = result.lower_bound
-        self.lower_bounds_ = result.lower_bounds
+        self.lower_bounds_ = result.lower_bounds.tolist()
         self.n_repairs_ = int(result.repaired.sum())
         self.n_decreases_ = result.n_decreases
 
@@ -422,52 +300,18 @@ default='kmeans'
                 stacklevel=4,
             )
 
-    def _posterior(self, X, **wanted):
-        check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        return posterior(self._family, self._params(), X, **wanted)
-
-    def _total_log_likelihood(self, X, sample_weight):
-        """Return the weighted sum of log-likelihoods and the sum of weights."""
-        check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        weight = check_weights(sample_weight, X)
-        params, total = self._params(), 0.0
-        for begin in range(0, X.shape[0], _SCORE_BLOCK):
-            rows = X[begin : begin + _SCORE_BLOCK]
-            scores = posterior(self._family, params, rows, log_likelihood=True)
-            scores = scores.log_likelihood.astype(np.float64)
-            share = weight[begin : begin + _SCORE_BLOCK].astype(np.float64)
-            total += float(share @ scores) if share.size else float(scores.sum())
-        return total, float(weight.sum(dtype=np.float64)) or float(X.shape[0])
-
-    def _n_parameters(self):
-        n_components, n_features = self.means_.shape
-        covariance = {
-            "full": n_components * n_features * (n_features + 1) // 2,
-            "tied": n_features * (n_features + 1) // 2,
-            "diag": n_components * n_features,
-            "spherical": n_components,
-        }[self.covariance_type]
-        return covariance + n_components * n_features + n_components - 1
-
-    def _color(self, noise, k):
-        """Give standard normal rows the covariance of component k."""
-        factors = self.precisions_cholesky_
-        if self.covariance_type in ("diag", "spherical"):
-            return noise / factors[k]
-        factor = factors[k] if self.covariance_type == "full" else factors
-        return solve_triangular(factor, noise.T, lower=False, trans="T").T
-
 
 def _rank(result):
     """Order starts: whole ones before repaired ones, then by likelihood."""
     return not result.repaired.any(), result.lower_bound
 
 
-def _check_enough_rows(X, sample_weight, n_components):
-    n_rows = np.count_nonzero(sample_weight) if sample_weight.size else X.shape[0]
-    if n_rows < n_components and sample_weight.sum() < n_components:
+def _check_enough_rows(rows, n_components):
+    if rows.n_rows is None:
+        return  # the sample that seeds is counted
+    weight = rows.weight
+    n_rows = np.count_nonzero(weight) if weight.size else rows.n_rows
+    if n_rows < n_components and weight.sum() < n_components:
         raise ValueError(
             f"Expected n_samples >= n_components but got n_components = "
             f"{n_components}, n_samples = {n_rows}"

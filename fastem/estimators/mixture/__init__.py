@@ -1,0 +1,1 @@
+"""Mixtures: rows independent of one another."""

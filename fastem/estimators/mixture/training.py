@@ -1,0 +1,135 @@
+"""A fit of a mixture: its starts, their iterations, and what is kept on the way."""
+
+import time
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.em.loop import EMState, begin, run_em
+from fastem.execution.local import SoFar
+from fastem.models.mixture import FAMILIES, e_step, m_step
+
+# How long a pass over blocks may go on without anything being kept of it.
+SECONDS_BETWEEN_SAVES = 30
+
+
+class FitRecord(NamedTuple):
+    """How far a fit has come; a fit goes on from it as if never interrupted.
+
+    Attributes
+    ----------
+    n_finished : int
+        Starts that are finished.
+    best : EMState or None
+        The best of them.
+    state : EMState or None
+        The start under way.
+    so_far : SoFar or None
+        Its pass under way.
+    random_state : tuple or None
+        The generator's state once the start under way was drawn.
+    """
+
+    n_finished: int = 0
+    best: EMState | None = None
+    state: EMState | None = None
+    so_far: SoFar | None = None
+    random_state: tuple | None = None
+
+
+class Fit:
+    """One call of ``fit``.
+
+    Parameters
+    ----------
+    family_name : str
+    rows : ArrayRows or BlockRows
+    regularization : Regularization
+    max_iter : int
+    tol : float
+    monitor : SilentMonitor
+    keep : callable
+        ``keep(record)`` is called whenever a fit could go on from a new record.
+    """
+
+    def __init__(
+        self, family_name, rows, *, regularization, max_iter, tol, monitor, keep
+    ):
+        self._family = FAMILIES[family_name]
+        self._rows = rows
+        self._regularization = regularization
+        self._max_iter, self._tol = max_iter, tol
+        self._monitor = monitor
+        self._keep = keep
+
+    def run(self, record, start, n_init, random_state):
+        """Return the best of ``n_init`` starts, going on from a record.
+
+        ``start()`` returns parameters to begin with and the mean log-likelihood
+        before them; it draws from ``random_state``.
+        """
+        if record.random_state is not None:
+            random_state.set_state(record.random_state)
+        self._monitor.start(n_init)
+        for init in range(record.n_finished, n_init):
+            self._monitor.begin_init(init)
+            if record.state is None:
+                params, previous = start()
+                state = begin(params, len(params.weights), previous)
+                record = record._replace(
+                    state=state, random_state=random_state.get_state()
+                )
+                self._keep(record)
+            state = self._run_start(record)
+            if self._max_iter > 0:
+                self._monitor.end_init(state.lower_bound, state.converged)
+            best = record.best
+            if best is None or _rank(state) > _rank(best):
+                best = state
+            record = FitRecord(init + 1, best, None, None, record.random_state)
+            self._keep(record)
+        return record.best
+
+    def _run_start(self, record):
+        saved = time.monotonic()
+
+        def statistics(params):
+            nonlocal record
+            so_far, record = record.so_far, record._replace(so_far=None)
+            return self._rows.statistics(
+                partial(e_step, self._family), params, so_far, on_block
+            )
+
+        def on_block(so_far):
+            nonlocal saved
+            self._monitor.rows(so_far.n_rows, self._rows.n_rows)
+            if time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
+                self._keep(record._replace(so_far=so_far))
+                saved = time.monotonic()
+
+        def on_iteration(state, change):
+            nonlocal record, saved
+            record = record._replace(state=state)
+            self._keep(record)
+            saved = time.monotonic()
+            return self._monitor.iteration(
+                len(state.lower_bounds), state.lower_bound, change
+            )
+
+        return run_em(
+            statistics,
+            lambda statistics, params: m_step(
+                self._family, statistics, params, self._regularization
+            ),
+            record.state,
+            max_iter=self._max_iter,
+            tol=self._tol,
+            eps=self._regularization.eps,
+            on_iteration=on_iteration,
+        )
+
+
+def _rank(state):
+    """Order starts: whole ones before repaired ones, then by likelihood."""
+    return not np.any(state.repaired), state.lower_bound
