@@ -6,11 +6,13 @@ values a function closes over, so an edit of any kernel source compiles anew, an
 unchanged source is loaded from the cache by the next process.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import threading
 import warnings
+from contextvars import ContextVar
 from pathlib import Path
 
 from numba import config, get_num_threads, njit, types
@@ -43,6 +45,8 @@ JIT_DISABLED = bool(config.DISABLE_JIT)
 # kernel at once; every kernel uses all cores anyway, so callers take turns.
 _one_kernel_at_a_time = threading.Lock()
 
+_serial = ContextVar("_serial", default=False)
+
 
 def _renew_lock():
     global _one_kernel_at_a_time
@@ -51,6 +55,20 @@ def _renew_lock():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextlib.contextmanager
+def serial_kernels():
+    """Run kernels in the calling thread alone, and at once with those of others.
+
+    For processes that divide rows among threads of their own, such as the workers of
+    a cluster. The bits of results are the same.
+    """
+    token = _serial.set(True)
+    try:
+        yield
+    finally:
+        _serial.reset(token)
 
 
 @functools.cache
@@ -148,9 +166,11 @@ def parallel_kernel(*arguments):
 
         @functools.wraps(run)
         def take_turn(run_part, n_parts, *arguments):
-            if n_parts == 1:
-                # Waking the other threads would cost more than the work.
-                return run_part(*arguments, 0)
+            # With one part, waking the other threads would cost more than the work.
+            if n_parts == 1 or _serial.get():
+                for part in range(n_parts):
+                    run_part(*arguments, part)
+                return None
             with _one_kernel_at_a_time:
                 return kernel(run_part, n_parts, *arguments)
 

@@ -1,6 +1,7 @@
 """Statistics form a vector space: they add over blocks, scale and subtract.
 
-A statistics object is a NamedTuple of numbers and arrays; these functions know no more.
+A statistics object is a NamedTuple of numbers, arrays and NamedTuples of the same kind;
+these functions know no more.
 """
 
 import operator
@@ -18,8 +19,12 @@ def subtract(whole, part):
 
 def scale(statistics, factor):
     """Return the statistics of data whose weights are all multiplied by a factor."""
-    return type(statistics)(*(field * factor for field in statistics))
+    return _combine(lambda field: field * factor, statistics)
 
 
-def _combine(operation, first, second):
-    return type(first)(*map(operation, first, second))
+def _combine(operation, first, *others):
+    """Return the results of an operation on corresponding fields, at any depth."""
+    if not isinstance(first, tuple):
+        return operation(first, *others)
+    fields = zip(first, *others, strict=True)
+    return type(first)(*(_combine(operation, *field) for field in fields))

@@ -41,8 +41,11 @@ def features_kept_on_error(estimator):
         raise
 
 
-def check_finite(X, name):
-    """Raise a ValueError that names the first NaN or infinity of a 2-D array."""
+def check_finite(X, name, first_row=0):
+    """Raise a ValueError that names the first NaN or infinity of a 2-D array.
+
+    Rows count from ``first_row``; with None, which row it is remains unsaid.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum(dtype=X.dtype)):
             return
@@ -52,9 +55,12 @@ def check_finite(X, name):
             row, column = bad[0][0] + start, bad[0][1]
             value = X[row, column]
             what = "NaN" if np.isnan(value) else "infinity"
+            where = f"column {column}"
+            if first_row is not None:
+                where = f"row {first_row + row}, {where}"
             raise ValueError(
-                f"Input {name} contains {what}: the first is at row {row}, column "
-                f"{column}. Remove or impute such values first."
+                f"Input {name} contains {what}: the first is at {where}. Remove or "
+                "impute such values first."
             )
 
 
@@ -68,14 +74,25 @@ def check_weights(sample_weight, X):
     """
     if sample_weight is None:
         return np.empty(0, X.dtype)
-    given = np.asarray(sample_weight)
-    if given.dtype.kind == "f" and not np.isfinite(given).all():
-        row = np.flatnonzero(~np.isfinite(given))[0]
-        what = "NaN" if np.isnan(given.flat[row]) else "infinity"
+    refuse_infinite_weights(np.asarray(sample_weight))
+    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    refuse_bad_weights(weight)
+    return weight
+
+
+def refuse_infinite_weights(weight):
+    """Raise a ValueError that names the first weight that is not finite."""
+    if weight.dtype.kind == "f" and not np.isfinite(weight).all():
+        row = np.flatnonzero(~np.isfinite(weight))[0]
+        what = "NaN" if np.isnan(weight.flat[row]) else "infinity"
         raise ValueError(
             f"Input sample_weight contains {what}: the first is at row {row}."
         )
-    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+
+
+def refuse_bad_weights(weight):
+    """Raise a ValueError that names the first weight that no row can have."""
+    refuse_infinite_weights(weight)
     negative = np.flatnonzero(weight < 0)
     if negative.size:
         raise ValueError(
@@ -86,7 +103,6 @@ def check_weights(sample_weight, X):
         raise ValueError(
             "sample_weight is zero for every row: there is nothing to fit."
         )
-    return weight
 
 
 def check_shape(array, shape, name, **options):

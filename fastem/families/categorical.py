@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function
-from fastem.families.family import Family
+from fastem.families.family import Family, without_center
 from fastem.families.gaussian import EMPTY_SHARE, add_slots
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, padded
 
@@ -277,5 +277,6 @@ CATEGORICAL = Family(
     slots,
     statistics,
     maximize,
+    without_center,
     example_params,
 )

@@ -41,6 +41,10 @@ class Family:
         added over slots in order.
     maximize : callable
         ``maximize(statistics, params, regularization) -> (params, repaired)``.
+    recenter : callable
+        ``recenter(statistics, params, new_params) -> statistics``: sums about the
+        means of ``params`` as sums about those of ``new_params``, which blending
+        statistics of different iterations takes.
     example : callable
         ``example() -> params`` of the smallest model, whose types all share.
     density_first : bool
@@ -59,5 +63,11 @@ class Family:
     slots: Callable
     statistics: Callable
     maximize: Callable
+    recenter: Callable
     example: Callable
     density_first: bool = False
+
+
+def without_center(statistics, params, new_params):
+    """Return sums that are about no point as they are."""
+    return statistics

@@ -180,14 +180,28 @@ def make_tile_params(frame, log_norm, whitening, shift, centers, dtype):
 
 
 def drift(params, tile_params, frame, n_features):
-    """Return how far the rounded centres lie from the means, (K, D), in data units."""
+    """Return how far the means lie from the rounded centres, (K, D), in data units."""
     centers = tile_params.centers[:, :n_features].astype(np.float64)
-    return frame.from_tile(centers) - params.means
+    return params.means - frame.from_tile(centers)
 
 
 def add_slots(slots):
     """Add the slots in their order, which does not depend on the number of threads."""
     return type(slots)(*(field.sum(axis=0) for field in slots))
+
+
+def recenter(moved_sums, statistics, params, new_params):
+    """Return sums about the means of ``params`` as sums about those of ``new_params``.
+
+    ``moved_sums(weight, first, second, shift)`` knows how a family packs the second.
+    """
+    first, second = moved_sums(
+        statistics.weight,
+        statistics.first,
+        statistics.second,
+        new_params.means - params.means,
+    )
+    return statistics._replace(first=first, second=second)
 
 
 # ------------------------------------------------------------------ maximisation

@@ -22,6 +22,7 @@ from fastem.families.gaussian import (
     moved_means,
     pad_features,
     pooled_variance,
+    recenter,
     tile_frame,
     variance_floor,
 )
@@ -222,12 +223,10 @@ def statistics(params, frame, tile_params, slots):
     """Add the slots and return the sums in data units about the means."""
     n_features = params.means.shape[1]
     total = add_slots(slots)
-    weight = total.weight[:, None]
     first = total.first[:, :n_features] * frame.scale
     second = total.second[:, :n_features] * frame.scale**2
-    delta = drift(params, tile_params, frame, n_features)
-    second += 2 * first * delta + weight * delta**2
-    first += weight * delta
+    shift = drift(params, tile_params, frame, n_features)
+    first, second = moved_sums(total.weight, first, second, shift)
     return GaussianStatistics(
         float(total.log_likelihood),
         float(total.total_weight),
@@ -235,6 +234,12 @@ def statistics(params, frame, tile_params, slots):
         first,
         second,
     )
+
+
+def moved_sums(weight, first, second, shift):
+    """Return the sums about points moved by a shift, (K, D)."""
+    moved = first - weight[:, None] * shift
+    return moved, second - (first + moved) * shift
 
 
 def _variances(statistics, params):
@@ -280,6 +285,7 @@ DIAG = Family(
     slots,
     statistics,
     maximize_diag,
+    partial(recenter, moved_sums),
     partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
 )
 
@@ -296,5 +302,6 @@ SPHERICAL = Family(
     slots,
     statistics,
     maximize_spherical,
+    partial(recenter, moved_sums),
     partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
 )

@@ -22,6 +22,7 @@ from fastem.families.gaussian import (
     moved_means,
     pad_features,
     pooled_variance,
+    recenter,
     tile_frame,
     variance_floor,
 )
@@ -202,15 +203,22 @@ def statistics(params, frame, tile_params, slots):
     second[:, columns, rows] = packed
     second *= np.multiply.outer(frame.scale, frame.scale)
     first = total.first[:, :n_features] * frame.scale
-    delta = drift(params, tile_params, frame, n_features)
-    cross = first[:, :, None] * delta[:, None, :]
-    weight = total.weight
-    second += cross + np.swapaxes(cross, 1, 2)
-    second += weight[:, None, None] * delta[:, :, None] * delta[:, None, :]
-    first += weight[:, None] * delta
+    shift = drift(params, tile_params, frame, n_features)
+    first, second = moved_sums(total.weight, first, second, shift)
     return GaussianStatistics(
-        float(total.log_likelihood), float(total.total_weight), weight, first, second
+        float(total.log_likelihood),
+        float(total.total_weight),
+        total.weight,
+        first,
+        second,
     )
+
+
+def moved_sums(weight, first, second, shift):
+    """Return the sums about points moved by a shift, (K, D)."""
+    moved = first - weight[:, None] * shift
+    cross = ((first + moved) / 2)[:, :, None] * shift[:, None, :]
+    return moved, second - (cross + np.swapaxes(cross, 1, 2))
 
 
 def maximize(statistics, params, regularization):
@@ -246,5 +254,6 @@ FULL = Family(
     slots,
     statistics,
     maximize,
+    partial(recenter, moved_sums),
     partial(from_variances, np.zeros((1, 1)), np.ones(1)),
 )

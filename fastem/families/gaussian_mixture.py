@@ -218,6 +218,12 @@ def mixture_of(family):
         repaired = repaired.reshape(weights.shape).any(axis=1)
         return GMMParams(weights, gaussians), repaired
 
+    def recenter(statistics, params, new_params):
+        moved = family.recenter(
+            gaussian_statistics(statistics), params.gaussians, new_params.gaussians
+        )
+        return statistics._replace(first=moved.first, second=moved.second)
+
     return Family(
         f"gmm-{family.name}",
         allocate,
@@ -231,6 +237,7 @@ def mixture_of(family):
         slots,
         statistics,
         maximize,
+        recenter,
         partial(from_variances, np.zeros((1, 1)), np.ones(1)),
         density_first=True,
     )

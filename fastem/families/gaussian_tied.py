@@ -26,6 +26,7 @@ from fastem.families.gaussian import (
     moved_means,
     pad_features,
     pooled_variance,
+    recenter,
     tile_frame,
     variance_floor,
 )
@@ -264,13 +265,17 @@ def statistics(params, frame, tile_params, slots):
     for k, center in enumerate(centers):
         apart = centers[k + 1 :] - center
         second += (apart * together[k, k + 1 :, None]).T @ apart
-    delta = centers - params.means
-    cross = first.T @ delta
-    second += cross + cross.T + (weight[:, None] * delta).T @ delta
-    first += weight[:, None] * delta
+    first, second = moved_sums(weight, first, second, params.means - centers)
     return GaussianStatistics(
         float(total.log_likelihood), float(total.total_weight), weight, first, second
     )
+
+
+def moved_sums(weight, first, second, shift):
+    """Return the sums about points moved by a shift, (K, D)."""
+    moved = first - weight[:, None] * shift
+    cross = ((first + moved) / 2).T @ shift
+    return moved, second - (cross + cross.T)
 
 
 def _unpack(packed, size):
@@ -316,5 +321,6 @@ TIED = Family(
     slots,
     statistics,
     maximize,
+    partial(recenter, moved_sums),
     partial(from_variances, np.zeros((1, 1)), np.ones(1)),
 )

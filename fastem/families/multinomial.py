@@ -11,7 +11,7 @@ import numpy as np
 from fastem.compile import tile_function
 from fastem.families import poisson
 from fastem.families.categorical import likeliest_probabilities
-from fastem.families.family import Family
+from fastem.families.family import Family, without_center
 from fastem.families.poisson import (
     add_log_factorials,
     count_slots,
@@ -100,5 +100,6 @@ MULTINOMIAL = Family(
     slots,
     statistics,
     maximize,
+    without_center,
     example_params,
 )

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from fastem.compile import allocating_function, tile_function
-from fastem.families.family import Family
+from fastem.families.family import Family, without_center
 from fastem.families.gaussian import EMPTY_SHARE, LOG_2_PI, add_slots
 from fastem.kernels.products import WIDE, add_outer, multiply_four
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, load_tile, padded
@@ -292,5 +292,6 @@ POISSON = Family(
     slots,
     statistics,
     maximize,
+    without_center,
     example_params,
 )

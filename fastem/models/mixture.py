@@ -43,6 +43,8 @@ FAMILIES = {family.name: family for family in (FULL, TIED, DIAG, SPHERICAL)}
 SOFT, HARD, GIVEN = 0, 1, 2
 
 MIN_SLOTS_BYTES = 16 << 20
+# Rows scored at a time where only a total is wanted.
+SCORE_BLOCK = 1 << 20
 
 
 class MixtureParams(NamedTuple):
@@ -110,19 +112,58 @@ class Posterior(NamedTuple):
     probabilities: np.ndarray
 
 
-def posterior(family, params, X, *, log_likelihood=False, labels=False, proba=False):
+def posterior(
+    family, params, X, *, log_likelihood=False, labels=False, probabilities=False
+):
     """Return what is asked for of each row: log p(x), the likeliest k, all P(k | x)."""
     n_rows = X.shape[0]
     out = Posterior(
         np.empty(n_rows if log_likelihood else 0, X.dtype),
         np.empty(n_rows if labels else 0, np.int64),
-        np.empty((n_rows if proba else 0, len(params.weights)), X.dtype),
+        np.empty((n_rows if probabilities else 0, len(params.weights)), X.dtype),
     )
     _, tile_params = _tile_params(family, params, X.dtype)
     n_parts = max(1, min(-(-n_rows // LANES), MAX_PARTS))
     kernel = make_posterior(family.name, X.dtype.name, layout(X))
     kernel(n_parts, X, tile_params, n_parts, out)
     return out
+
+
+def evaluate(family, params, field, X):
+    """Return one output of :func:`posterior`, by its name."""
+    return getattr(posterior(family, params, X, **{field: True}), field)
+
+
+class Score(NamedTuple):
+    """The log-likelihood of rows and their weight; they add over blocks."""
+
+    log_likelihood: float
+    total_weight: float
+
+
+def score(family, params, X, sample_weight):
+    """Return the weighted log-likelihood of a block of rows.
+
+    Parameters
+    ----------
+    family : Family
+    params : MixtureParams
+    X : ndarray of shape (N, D)
+    sample_weight : ndarray of shape (N,), of size zero for ones
+
+    Returns
+    -------
+    Score
+    """
+    total = 0.0
+    for begin in range(0, X.shape[0], SCORE_BLOCK):
+        rows = X[begin : begin + SCORE_BLOCK]
+        scores = posterior(family, params, rows, log_likelihood=True)
+        scores = scores.log_likelihood.astype(np.float64)
+        weight = sample_weight[begin : begin + SCORE_BLOCK].astype(np.float64)
+        total += float(weight @ scores) if weight.size else float(scores.sum())
+    weight = sample_weight.sum(dtype=np.float64) if sample_weight.size else X.shape[0]
+    return Score(total, float(weight))
 
 
 def _tile_params(family, params, dtype):

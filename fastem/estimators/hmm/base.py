@@ -13,11 +13,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint, Progress
 from fastem.estimators.hmm.emissions import Emissions
 from fastem.estimators.hmm.inference import (
     ALGORITHMS,
     Inference,
-    describe_impossible,
 )
 from fastem.estimators.hmm.monitor import ConvergenceMonitor
 from fastem.estimators.hmm.probabilities import (
@@ -25,18 +25,22 @@ from fastem.estimators.hmm.probabilities import (
     log_dirichlet,
     most_probable,
 )
-from fastem.estimators.hmm.training import Learning, Trained, train
+from fastem.estimators.hmm.rows import read_sequences
+from fastem.estimators.hmm.training import (
+    RECORDS,
+    Learning,
+    TrainingRecord,
+    TrainingState,
+    train,
+)
 from fastem.estimators.hmm.validation import (
     broadcast_prior,
     check_fixed,
     check_n_features,
-    check_observations,
-    make_sequences,
-    row_weights,
 )
 from fastem.estimators.validation import features_kept_on_error
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
-from fastem.models.hmm import HMMParams, ImpossibleObservation
+from fastem.models.hmm import HMMParams
 
 # What hmmlearn logs is logged here, too; warnings are for what a fit came to.
 _log = logging.getLogger(__name__)
@@ -99,16 +103,24 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
         self.monitor_ = ConvergenceMonitor(tol, n_iter, verbose)
 
     def fit(
-        self, X, lengths=None, *, sequence_weight=None, step_weight=None, states=None
+        self,
+        X,
+        lengths=None,
+        *,
+        sequence_weight=None,
+        step_weight=None,
+        states=None,
+        checkpoint=None,
     ):
         """Learn the parameters from sequences.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            The rows of all sequences, one after another.
+        X : array-like, source or Dask collection, of shape (N, D)
+            The rows of all sequences, one after another; see :func:`fastem.source`.
         lengths : array-like of shape (n_sequences,), default=None
-            The number of rows of each sequence; without, all rows are one sequence.
+            The number of rows of each sequence; without, all rows of an array are one
+            sequence, and sources know theirs.
         sequence_weight : array-like of shape (n_sequences,), default=None
             A sequence of weight 2 counts exactly as the sequence twice, one of weight
             0 not.
@@ -117,6 +129,10 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
             observation is missing.
         states : array-like of shape (N,) of int, default=None
             States that are known; -1 where they are not.
+        checkpoint : path, default=None
+            A file to keep the fit in, after every iteration and now and then in long
+            passes over blocks. If it is there already, the fit goes on from it, to the
+            same bits as if never interrupted.
 
         Returns
         -------
@@ -129,7 +145,7 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
             For X that is not two-dimensional and finite, for lengths, weights and
             states that do not go with it, for parameters that are no valid ones, and
             where no state allows what was observed; what and where is said. The model
-            is then what it was before.
+            is then what it was before. Also for a checkpoint of another fit.
         """
         self._validate_params()
         letters = self._letters()
@@ -141,7 +157,11 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
                     f"learned is {', '.join(map(repr, letters))}"
                 )
         with features_kept_on_error(self):
-            X = check_observations(self, X, reset=True, dtype=self._integers_become)
+            rows = read_sequences(
+                self, X, lengths, sequence_weight, step_weight, states, reset=True
+            )
+            random_state = check_random_state(self.random_state)
+            X, weight = rows.sample(random_state)
             given = self._given(letters)
             n_features = self._count_features(X, given)
             shapes = self._shapes(n_features)
@@ -149,9 +169,6 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
             check_n_features(self, X, self._n_columns(shapes))
             self._check_values(X, shapes)
             learned = self._learn_from(X)
-            sequences = make_sequences(
-                X, lengths, sequence_weight, step_weight, states, self.n_components
-            )
             frozen = {name for key, name in letters.items() if key not in self.params}
             learning = Learning(
                 check_fixed(self.fixed, shapes, frozen),
@@ -164,7 +181,15 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
                 self._priors(shapes),
             )
             self._warn_of_few_data(X, shapes)
-            best = self._train(sequences, given, shapes, learning)
+            keeper = NoCheckpoint()
+            if checkpoint is not None:
+                data = {**rows.data, "lengths": lengths}
+                keeper = Checkpoint(checkpoint, self, data, RECORDS)
+
+            def start():
+                return self._start_params(X, weight, given, shapes, random_state)
+
+            best = self._train(rows, start, shapes, learning, random_state, keeper)
         vars(self.monitor_).update(best.monitor)
         self._keep(best, n_features, learned)
         self._warn(best)
@@ -193,41 +218,58 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
             )
         return given
 
-    def _train(self, sequences, given, shapes, learning):
+    def _train(self, rows, start, shapes, learning, random_state, keeper):
         """Return the best of ``n_init`` starts."""
-        random_state = check_random_state(self.random_state)
         monitor = self.monitor_
         before = dict(vars(monitor))
         if type(monitor) is ConvergenceMonitor:
             monitor.tol, monitor.n_iter = self.tol, self.n_iter
             monitor.verbose = self.verbose
-        best = None
-        for _ in range(self.n_init):
-            params = self._start_params(sequences, given, shapes, random_state)
-            try:
-                params, repaired = train(
-                    self._family,
-                    params,
-                    sequences,
-                    m_step=lambda *args: self._m_step(*args, learning),
-                    log_prior=lambda params: self._log_prior(params, learning),
-                    monitor=monitor,
-                    n_iter=self.n_iter,
-                    hard=self.training == "viterbi",
-                )
-            except ImpossibleObservation as error:
-                vars(monitor).update(before)
-                raise ValueError(
-                    describe_impossible(error.row, sequences.bounds)
-                ) from None
-            objectives = getattr(monitor, "objectives", None) or [-math.inf]
-            if best is None or objectives[-1] > best.objective:
-                best = Trained(
-                    params, repaired, objectives[-1], copy.deepcopy(vars(monitor))
-                )
-        return best
+        try:
+            return self._run_starts(rows, start, shapes, learning, random_state, keeper)
+        except BaseException:
+            vars(monitor).update(before)
+            raise
 
-    def _start_params(self, sequences, given, shapes, random_state):
+    def _run_starts(self, rows, start, shapes, learning, random_state, keeper):
+        monitor = self.monitor_
+        record = keeper.load(TrainingRecord())
+        if record.random_state is not None:
+            random_state.set_state(record.random_state)
+        for init in range(record.n_finished, self.n_init):
+            if record.state is None:
+                monitor._reset()
+                rows.memory = None
+                state = TrainingState(
+                    start(), dict(vars(monitor)), np.zeros(1, bool), False, None
+                )
+                record = record._replace(
+                    state=state, random_state=random_state.get_state()
+                )
+                keeper.save(record)
+            vars(monitor).update(copy.deepcopy(record.state.monitor))
+            rows.memory = record.state.memory
+            progress = Progress(record, keeper.save)
+            state = train(
+                lambda params, progress=progress: rows.statistics(
+                    self, shapes, params, progress.take(), progress.on_block
+                ),
+                lambda statistics, params: self._m_step(statistics, params, learning),
+                lambda params: self._log_prior(params, learning),
+                record.state,
+                monitor=monitor,
+                n_iter=self.n_iter,
+                memory=lambda: rows.memory,
+                on_iteration=progress.on_iteration,
+            )
+            best = record.best
+            if best is None or state.objective > best.objective:
+                best = state
+            record = TrainingRecord(init + 1, best, None, None, record.random_state)
+            keeper.save(record)
+        return record.best
+
+    def _start_params(self, X, weight, given, shapes, random_state):
         """Return where training begins: what is given, the rest drawn."""
         start = dict(given)
         flat = np.full(self.n_components, 1 / self.n_components)
@@ -235,9 +277,7 @@ class BaseHMM(Inference, Emissions, BaseEstimator):
             if name not in given:
                 size = shapes[name][:-1] or None
                 start[name] = random_state.dirichlet(flat, size)
-        start |= self._start(
-            sequences.X, row_weights(sequences), given, shapes, random_state
-        )
+        start |= self._start(X, weight, given, shapes, random_state)
         return self._to_params(start)
 
     def _to_params(self, values):

@@ -9,11 +9,15 @@ from sklearn.utils import check_random_state
 
 from fastem.estimators.hmm.online import Stream, fixed_lag
 from fastem.estimators.hmm.probabilities import inverse_cdf
+from fastem.estimators.hmm.rows import sequence_blocks_of
 from fastem.estimators.hmm.validation import (
     check_n_features,
     check_observations,
+    describe_impossible,
     make_sequences,
+    refuse_impossible,
 )
+from fastem.estimators.outputs import gather
 from fastem.exceptions import ImpossibleObservationWarning
 from fastem.models.decoding import viterbi
 from fastem.models.hmm import posterior
@@ -34,10 +38,11 @@ class Inference:
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            The rows of all sequences, one after another.
+        X : array-like or source of shape (N, D)
+            The rows of all sequences, one after another; see :func:`fastem.source`.
         lengths : array-like of shape (n_sequences,), default=None
-            The number of rows of each sequence; without, all rows are one sequence.
+            The number of rows of each sequence; without, all rows of an array are one
+            sequence, and sources know theirs.
 
         Returns
         -------
@@ -46,24 +51,30 @@ class Inference:
             :class:`~fastem.exceptions.ImpossibleObservationWarning` that says where, if
             no state allows some observation.
         """
-        params, sequences = self._read(X, lengths)
-        found = posterior(self._family, params, sequences)
-        if found.impossible_row >= 0:
-            warnings.warn(
-                describe_impossible(found.impossible_row, sequences.bounds),
-                ImpossibleObservationWarning,
-                stacklevel=2,
-            )
-            return -math.inf
-        return float(found.log_likelihood)
+        params, shapes = self._read_params()
+        total = 0.0
+        for sequences in sequence_blocks_of(self, shapes, X, lengths):
+            found = posterior(self._family, params, sequences)
+            if found.impossible_row >= 0:
+                warnings.warn(
+                    describe_impossible(found.impossible_row, sequences.bounds),
+                    ImpossibleObservationWarning,
+                    stacklevel=2,
+                )
+                return -math.inf
+            total += found.log_likelihood
+        return float(total)
 
-    def score_samples(self, X, lengths=None):
+    def score_samples(self, X, lengths=None, *, out=None):
         """Return the log-likelihood of all sequences and ``predict_proba``.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
+        X : array-like or source of shape (N, D)
         lengths : array-like of shape (n_sequences,), default=None
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the probabilities to as they come,
+            which is then there whole or not at all; it is returned in their place.
 
         Returns
         -------
@@ -75,16 +86,23 @@ class Inference:
         ValueError
             If no state allows some observation; sequence and step are named.
         """
-        found = self._posterior(*self._read(X, lengths), smoothed=True)
-        return float(found.log_likelihood), found.smoothed
 
-    def predict_proba(self, X, lengths=None):
+        def ask(params, sequences):
+            found = self._posterior(params, sequences, smoothed=True)
+            return found.log_likelihood, found.smoothed
+
+        return self._evaluate(ask, X, lengths, out)
+
+    def predict_proba(self, X, lengths=None, *, out=None):
         """Return the probability of each state at each step, given all of its sequence.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
+        X : array-like or source of shape (N, D)
         lengths : array-like of shape (n_sequences,), default=None
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the probabilities to as they come,
+            which is then there whole or not at all; it is returned in their place.
 
         Returns
         -------
@@ -95,18 +113,21 @@ class Inference:
         ValueError
             If no state allows some observation; sequence and step are named.
         """
-        return self.score_samples(X, lengths)[1]
+        return self.score_samples(X, lengths, out=out)[1]
 
-    def decode(self, X, lengths=None, algorithm=None):
+    def decode(self, X, lengths=None, algorithm=None, *, out=None):
         """Return the states behind the observations, and how good they are.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
+        X : array-like or source of shape (N, D)
         lengths : array-like of shape (n_sequences,), default=None
         algorithm : {'viterbi', 'map'}, default=None
             The most probable path, or the most probable state of each step alone;
             without, the model's ``algorithm``.
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the states to as they come, which
+            is then there whole or not at all; it is returned in their place.
 
         Returns
         -------
@@ -125,28 +146,36 @@ class Inference:
             raise ValueError(
                 f"Unknown decoder algorithm {algorithm!r}: use 'viterbi' or 'map'."
             )
-        params, sequences = self._read(X, lengths)
-        if algorithm == "map":
-            smoothed = self._posterior(params, sequences, smoothed=True).smoothed
-            return float(smoothed.max(axis=1).sum()), smoothed.argmax(axis=1)
-        decoding = viterbi(self._family, params, sequences)
-        refuse_impossible(decoding.impossible_row, sequences.bounds)
-        return float(decoding.log_probability), decoding.path
 
-    def predict(self, X, lengths=None):
+        def ask_smoother(params, sequences):
+            smoothed = self._posterior(params, sequences, smoothed=True).smoothed
+            return smoothed.max(axis=1).sum(), smoothed.argmax(axis=1)
+
+        def ask_viterbi(params, sequences):
+            decoding = viterbi(self._family, params, sequences)
+            refuse_impossible(decoding.impossible_row, sequences.bounds)
+            return decoding.log_probability, decoding.path
+
+        ask = ask_smoother if algorithm == "map" else ask_viterbi
+        return self._evaluate(ask, X, lengths, out)
+
+    def predict(self, X, lengths=None, *, out=None):
         """Return the states that ``decode`` finds, (N,) of int.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
+        X : array-like or source of shape (N, D)
         lengths : array-like of shape (n_sequences,), default=None
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the states to as they come, which
+            is then there whole or not at all; it is returned in their place.
 
         Raises
         ------
         ValueError
             If no state allows some observation; sequence and step are named.
         """
-        return self.decode(X, lengths)[1]
+        return self.decode(X, lengths, out=out)[1]
 
     def filter(self, X, lengths=None):
         """Return the probability of each state at each step, given the steps so far.
@@ -315,6 +344,24 @@ class Inference:
         params, shapes = self._read_params()
         return params, make_sequences(self._check_rows(X, shapes), lengths)
 
+    def _evaluate(self, ask, X, lengths, out):
+        """Return the sum of the numbers and the rows that are answered.
+
+        ``ask(params, sequences)`` answers for a block of sequences.
+        """
+        params, shapes = self._read_params()
+        total = 0.0
+
+        def answers():
+            nonlocal total
+            for sequences in sequence_blocks_of(self, shapes, X, lengths):
+                number, rows = ask(params, sequences)
+                total += number
+                yield rows
+
+        rows = gather(answers(), out, None)
+        return float(total), rows
+
     def _check_rows(self, X, shapes, **options):
         """Return X, checked against parameters of the given shapes."""
         X = check_observations(
@@ -334,21 +381,6 @@ class Inference:
         sequences = make_sequences(X)
         found = posterior(self._family, params, sequences, log_density=True)
         return found.log_density
-
-
-def describe_impossible(row, bounds):
-    """Return where an observation is that no state allows."""
-    sequence = int(np.searchsorted(bounds, row, side="right")) - 1
-    return (
-        f"No state allows the observation of sequence {sequence} at step "
-        f"{row - bounds[sequence]} (row {row} of X) after the steps before it."
-    )
-
-
-def refuse_impossible(row, bounds):
-    """Raise a ValueError if there is a row that no state allows."""
-    if row >= 0:
-        raise ValueError(describe_impossible(row, bounds))
 
 
 def _draw_states(params, n_steps, random_state, state):

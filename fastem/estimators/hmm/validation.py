@@ -291,3 +291,18 @@ def check_fixed(fixed, shapes, frozen):
                 f"to {shape}"
             ) from None
     return masks
+
+
+def describe_impossible(row, bounds):
+    """Return where an observation is that no state allows."""
+    sequence = int(np.searchsorted(bounds, row, side="right")) - 1
+    return (
+        f"No state allows the observation of sequence {sequence} at step "
+        f"{row - bounds[sequence]} (row {row} of X) after the steps before it."
+    )
+
+
+def refuse_impossible(row, bounds):
+    """Raise a ValueError if there is a row that no state allows."""
+    if row >= 0:
+        raise ValueError(describe_impossible(row, bounds))

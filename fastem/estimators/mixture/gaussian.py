@@ -12,9 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastem.em.monitors import make_monitor
 from fastem.em.seeding import initial_params
+from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
 from fastem.estimators.mixture.inference import MixtureInference
 from fastem.estimators.mixture.starts import check_start
-from fastem.estimators.mixture.training import Fit, FitRecord
+from fastem.estimators.mixture.training import RECORDS, Fit, FitRecord
 from fastem.estimators.rows import read_rows
 from fastem.estimators.validation import features_kept_on_error
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
@@ -162,7 +163,7 @@ default='kmeans'
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, *, checkpoint=None):
         """Fit the mixture to rows.
 
         Parameters
@@ -184,7 +185,7 @@ default='kmeans'
             For data that is not finite, two-dimensional and of at least K rows, for
             weights that are negative or all zero, and for starts of a wrong shape.
         """
-        self._fit(X, sample_weight)
+        self._fit(X, sample_weight, checkpoint)
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -222,6 +223,10 @@ default='kmeans'
                     return self._params(), self.lower_bound_
                 return self._start(rows, given, regularization, random_state), -np.inf
 
+            keeper = NoCheckpoint()
+            if checkpoint is not None:
+                data = {"X": rows.data, "sample_weight": sample_weight}
+                keeper = Checkpoint(checkpoint, self, data, RECORDS)
             if monitor is None:
                 monitor = make_monitor(self.verbose, self.verbose_interval)
             fit = Fit(
@@ -231,11 +236,11 @@ default='kmeans'
                 max_iter=self.max_iter,
                 tol=self.tol,
                 monitor=monitor,
-                keep=lambda record: None,
+                keep=keeper.save,
             )
-            best = fit.run(
-                FitRecord(), start, 1 if resume else self.n_init, random_state
-            )
+            record = keeper.load(FitRecord())
+            n_init = 1 if resume else self.n_init
+            best = fit.run(record, start, n_init, random_state)
         self._keep(best)
         self._warn(best)
         return rows

@@ -1,49 +1,103 @@
 """The questions that a fitted mixture answers."""
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.estimators.validation import check_rows, check_weights
+from fastem.data.source import is_source, open_source
+from fastem.estimators.outputs import (
+    evaluate_array,
+    evaluate_collection,
+    evaluate_source,
+)
+from fastem.estimators.rows import check_features, read_rows
+from fastem.estimators.validation import check_rows
+from fastem.execution.partitions import is_collection, partitions_of
 from fastem.families.gaussian import GaussianParams
-from fastem.models.mixture import FAMILIES, MixtureParams, posterior
-
-# Rows scored at a time where only a total is wanted.
-_SCORE_BLOCK = 1 << 20
+from fastem.models.mixture import FAMILIES, MixtureParams, evaluate, score
 
 
 class MixtureInference:
     """Methods of a Gaussian mixture that is fitted."""
 
-    def predict(self, X):
+    def predict(self, X, *, out=None):
         """Return the likeliest component of each row, (N,) of int.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-        """
-        return self._posterior(X, labels=True).labels
+        X : array-like or source of shape (N, D)
+            Of a Dask collection the answer is one, too, computed when asked for.
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the answer to as it comes, which
+            is then there whole or not at all.
 
-    def predict_proba(self, X):
+        Returns
+        -------
+        ndarray
+            Or ``out``, if given.
+
+        Raises
+        ------
+        ValueError
+            For rows that are not finite; the first is named.
+        OSError
+            If ``out`` cannot be written; an older file stays as it was.
+        """
+        return self._evaluate("labels", X, out)
+
+    def predict_proba(self, X, *, out=None):
         """Return the posterior probability of each component, (N, K).
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-        """
-        return self._posterior(X, proba=True).probabilities
+        X : array-like or source of shape (N, D)
+            Of a Dask collection the answer is one, too, computed when asked for.
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the answer to as it comes, which
+            is then there whole or not at all.
 
-    def score_samples(self, X):
+        Returns
+        -------
+        ndarray
+            Or ``out``, if given.
+
+        Raises
+        ------
+        ValueError
+            For rows that are not finite; the first is named.
+        OSError
+            If ``out`` cannot be written; an older file stays as it was.
+        """
+        return self._evaluate("probabilities", X, out)
+
+    def score_samples(self, X, *, out=None):
         """Return the log-likelihood of each row, (N,).
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
+        X : array-like or source of shape (N, D)
+            Of a Dask collection the answer is one, too, computed when asked for.
+        out : path, default=None
+            A ``.npy`` or ``.parquet`` file to write the answer to as it comes, which
+            is then there whole or not at all.
+
+        Returns
+        -------
+        ndarray
+            Or ``out``, if given.
+
+        Raises
+        ------
+        ValueError
+            For rows that are not finite; the first is named.
+        OSError
+            If ``out`` cannot be written; an older file stays as it was.
         """
-        return self._posterior(X, log_likelihood=True).log_likelihood
+        return self._evaluate("log_likelihood", X, out)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the mean log-likelihood per unit of weight.
@@ -123,24 +177,25 @@ class MixtureInference:
             GaussianParams(self.means_, self.covariances_, self.precisions_cholesky_),
         )
 
-    def _posterior(self, X, **wanted):
+    def _evaluate(self, field, X, out):
+        """Return one of the posterior's outputs for all rows."""
         check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        return posterior(self._family, self._params(), X, **wanted)
+        function = partial(evaluate, self._family, self._params(), field)
+        if is_collection(X) and out is None:
+            check_features(self, partitions_of(X), reset=False)
+            empty = np.empty((0, self.n_features_in_))
+            return evaluate_collection(function, X, function(empty))
+        if is_source(X):
+            source = open_source(X)
+            check_features(self, source, reset=False)
+            return evaluate_source(function, source, out)
+        return evaluate_array(function, check_rows(self, X, reset=False), out)
 
     def _total_log_likelihood(self, X, sample_weight):
         """Return the weighted sum of log-likelihoods and the sum of weights."""
         check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
-        weight = check_weights(sample_weight, X)
-        params, total = self._params(), 0.0
-        for begin in range(0, X.shape[0], _SCORE_BLOCK):
-            rows = X[begin : begin + _SCORE_BLOCK]
-            scores = posterior(self._family, params, rows, log_likelihood=True)
-            scores = scores.log_likelihood.astype(np.float64)
-            share = weight[begin : begin + _SCORE_BLOCK].astype(np.float64)
-            total += float(share @ scores) if share.size else float(scores.sum())
-        return total, float(weight.sum(dtype=np.float64)) or float(X.shape[0])
+        rows = read_rows(self, X, sample_weight, reset=False)
+        return rows.statistics(partial(score, self._family), self._params())
 
     def _n_parameters(self):
         n_components, n_features = self.means_.shape

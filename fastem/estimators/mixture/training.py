@@ -1,17 +1,15 @@
 """A fit of a mixture: its starts, their iterations, and what is kept on the way."""
 
-import time
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from fastem.em.loop import EMState, begin, run_em
-from fastem.execution.local import SoFar
-from fastem.models.mixture import FAMILIES, e_step, m_step
-
-# How long a pass over blocks may go on without anything being kept of it.
-SECONDS_BETWEEN_SAVES = 30
+from fastem.estimators.checkpoints import Progress
+from fastem.execution.rows import SoFar
+from fastem.families.gaussian import GaussianParams, GaussianStatistics
+from fastem.models.mixture import FAMILIES, MixtureParams, e_step, m_step
 
 
 class FitRecord(NamedTuple):
@@ -36,6 +34,9 @@ class FitRecord(NamedTuple):
     state: EMState | None = None
     so_far: SoFar | None = None
     random_state: tuple | None = None
+
+
+RECORDS = FitRecord, EMState, SoFar, MixtureParams, GaussianParams, GaussianStatistics
 
 
 class Fit:
@@ -92,27 +93,19 @@ class Fit:
         return record.best
 
     def _run_start(self, record):
-        saved = time.monotonic()
+        progress = Progress(record, self._keep)
 
         def statistics(params):
-            nonlocal record
-            so_far, record = record.so_far, record._replace(so_far=None)
             return self._rows.statistics(
-                partial(e_step, self._family), params, so_far, on_block
+                partial(e_step, self._family), params, progress.take(), on_block
             )
 
         def on_block(so_far):
-            nonlocal saved
             self._monitor.rows(so_far.n_rows, self._rows.n_rows)
-            if time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
-                self._keep(record._replace(so_far=so_far))
-                saved = time.monotonic()
+            progress.on_block(so_far)
 
         def on_iteration(state, change):
-            nonlocal record, saved
-            record = record._replace(state=state)
-            self._keep(record)
-            saved = time.monotonic()
+            progress.on_iteration(state)
             return self._monitor.iteration(
                 len(state.lower_bounds), state.lower_bound, change
             )

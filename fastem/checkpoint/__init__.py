@@ -1,0 +1,17 @@
+"""What outlives a process: files of arrays and JSON, and what they were made from."""
+
+from fastem.checkpoint.archive import read_archive, remove_leftovers, write_archive
+from fastem.checkpoint.fingerprints import differences, fingerprint
+from fastem.checkpoint.trees import decode, encode, pack, unpack
+
+__all__ = [
+    "decode",
+    "differences",
+    "encode",
+    "fingerprint",
+    "pack",
+    "read_archive",
+    "remove_leftovers",
+    "unpack",
+    "write_archive",
+]

@@ -1,0 +1,1 @@
+"""Data that comes in blocks: sources, samples, sequences and files of results."""

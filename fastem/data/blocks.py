@@ -1,0 +1,160 @@
+"""Blocks of rows, and how storage of any kind becomes blocks."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.data.files import check_unchanged, identify
+
+# Large enough that a block's overhead is nothing beside its E-step, small enough that
+# the few blocks alive at once are a small part of any machine's memory.
+BLOCK_BYTES = 32 << 20
+_DIGEST_ROWS = 64
+_NO_SEQUENCE = np.empty(0, np.int64)
+
+
+class Block(NamedTuple):
+    """Rows that are in memory together.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, D)
+        Float32 or float64, C-contiguous, of one row at least.
+    sequence : ndarray of shape (n,) or (0,)
+        Each row's sequence as an int64; of size zero where the source knows none.
+    """
+
+    X: np.ndarray
+    sequence: np.ndarray = _NO_SEQUENCE
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSource:
+    """A source of rows, all of one type; see :class:`fastem.data.source.Source`.
+
+    Attributes
+    ----------
+    kind : str
+    name : str
+    n_rows : int or None
+    n_features : int
+    dtype : dtype
+    block_rows : int or None
+        Rows in each block but the last; None leaves pieces as they are.
+    pieces : callable
+        ``pieces(first_row)`` yields Blocks of any size, from that row on.
+    feature_names : ndarray of shape (D,) or None
+    sequence_column : str or None
+    files : tuple of FileState
+        What must not change from pass to pass.
+    """
+
+    kind: str
+    name: str
+    n_rows: int | None
+    n_features: int
+    dtype: np.dtype
+    block_rows: int | None
+    pieces: Callable
+    feature_names: np.ndarray | None = None
+    sequence_column: str | None = None
+    files: tuple = ()
+
+    def __post_init__(self):
+        if self.n_rows == 0:
+            raise ValueError(f"{self.name} has no rows")
+        if self.n_features == 0:
+            raise ValueError(f"{self.name} has no columns")
+
+    def blocks(self, start=0):
+        """Yield the blocks from number `start` on."""
+        check_unchanged(self.files)
+        if self.block_rows is None:
+            blocks = islice(self.pieces(0), start, None)
+        else:
+            blocks = rechunk(self.pieces(start * self.block_rows), self.block_rows)
+        empty = start == 0
+        for block in blocks:
+            empty = False
+            yield block
+        if empty:
+            raise ValueError(f"{self.name} has no rows")
+
+    def fingerprint(self):
+        """Return what tells this data from other data, without reading all of it."""
+        about = {
+            "kind": self.kind,
+            "n_rows": self.n_rows,
+            "n_features": self.n_features,
+            "dtype": self.dtype.name,
+            "columns": None if self.feature_names is None else [*self.feature_names],
+            "sequence_column": self.sequence_column,
+            "block_rows": self.block_rows,
+        }
+        if self.files:
+            return about | {"files": [identify(file.path) for file in self.files]}
+        about["head"] = _digest(next(self.blocks()), slice(_DIGEST_ROWS))
+        if self.n_rows is not None:
+            last = max(0, self.n_rows - _DIGEST_ROWS)
+            about["tail"] = [_digest(block) for block in self.pieces(last)]
+        return about
+
+
+def _digest(block, rows=slice(None)):
+    """Return a digest of some rows of a block."""
+    digest = hashlib.blake2b(block.X[rows].tobytes(), digest_size=16)
+    digest.update(block.sequence[rows].tobytes())
+    return digest.hexdigest()
+
+
+def rechunk(pieces, block_rows):
+    """Yield blocks of `block_rows` rows each, but for the last.
+
+    A block that lies within one piece is a view of it.
+    """
+    held, n_held = [], 0
+    for piece in pieces:
+        first, n_rows = 0, len(piece.X)
+        while first < n_rows:
+            stop = min(n_rows, first + block_rows - n_held)
+            held.append(Block(*(field[first:stop] for field in piece)))
+            n_held += stop - first
+            first = stop
+            if n_held == block_rows:
+                yield _join(held)
+                held, n_held = [], 0
+    if held:
+        yield _join(held)
+
+
+def _join(blocks):
+    if len(blocks) == 1:
+        return blocks[0]
+    return Block(*(np.concatenate(fields) for fields in zip(*blocks, strict=True)))
+
+
+def float_type(dtype):
+    """Return the type that numbers of a type are read as, or None if they are none."""
+    if dtype.kind not in "biuf":
+        return None
+    single = dtype.kind == "f" and dtype.itemsize == 4
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def common_type(dtypes):
+    """Return float32 if all types are, else float64."""
+    return np.result_type(*dtypes)
+
+
+def rows_per_block(n_features, dtype):
+    """Return the number of rows that make a block of the usual size."""
+    return max(1, BLOCK_BYTES // (max(1, n_features) * dtype.itemsize))
+
+
+def same_sequence(number, n_rows):
+    """Return one sequence id for each of some rows, which takes no memory."""
+    return np.broadcast_to(np.int64(number), n_rows)

@@ -1,0 +1,74 @@
+"""What is said of each row: in memory, written as it comes, or left to Dask."""
+
+from itertools import chain
+
+import numpy as np
+
+from fastem.data.outputs import open_output
+from fastem.data.read_ahead import read_ahead
+from fastem.estimators.validation import check_finite
+
+# Rows at a time where outputs are written but X is in memory.
+_BLOCK_ROWS = 1 << 20
+
+
+def evaluate_array(function, X, out):
+    """Return ``function(X)``, or write it to a file and return that file's path."""
+    if out is None:
+        return function(X)
+    blocks = (X[begin : begin + _BLOCK_ROWS] for begin in range(0, len(X), _BLOCK_ROWS))
+    return gather(map(function, blocks), out, len(X))
+
+
+def evaluate_source(function, source, out):
+    """Return ``function`` of all blocks end to end, or write it as it comes.
+
+    Raises
+    ------
+    ValueError
+        If rows are not finite; the first is named.
+    """
+    return gather(_checked_outputs(function, source), out, source.n_rows)
+
+
+def gather(outputs, out, n_rows):
+    """Return arrays end to end; or write them to a file, and return its path.
+
+    Parameters
+    ----------
+    outputs : iterator of ndarray
+        Of one row or more together.
+    out : path or None
+    n_rows : int or None
+        Rows of all, if known.
+    """
+    if out is None:
+        parts = list(outputs)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    first = next(outputs)
+    n_columns = first.shape[1] if first.ndim == 2 else None
+    with open_output(out, n_rows, n_columns, first.dtype) as output:
+        for values in chain([first], outputs):
+            output.write(values)
+    return out
+
+
+def evaluate_collection(function, X, example):
+    """Return a Dask collection of ``function``'s outputs, computed when asked for.
+
+    ``example`` is what the function gives of no rows.
+    """
+    X = X.to_dask_array() if hasattr(X, "to_dask_array") else X
+    X = X.rechunk({1: -1})
+    if example.ndim == 1:
+        return X.map_blocks(function, drop_axis=1, meta=example)
+    chunks = X.chunks[0], (example.shape[1],)
+    return X.map_blocks(function, chunks=chunks, meta=example)
+
+
+def _checked_outputs(function, source):
+    first_row = 0
+    for block in read_ahead(source.blocks()):
+        check_finite(block.X, source.name, first_row)
+        first_row += len(block.X)
+        yield function(block.X)

@@ -1,0 +1,283 @@
+"""Estimators that outlive their process: files of arrays and JSON, scikit-learn's own.
+
+Files hold no pickle, so loading one runs no code of its making. ``pickle`` and
+``joblib`` work on all estimators, too; so does ``skops``, once the types are trusted
+that its ``get_untrusted_types`` lists: the estimator's own and, with hidden Markov
+models, :class:`~fastem.estimators.hmm.monitor.ConvergenceMonitor`.
+"""
+
+import copy
+import warnings
+
+import numpy as np
+import sklearn.cluster
+import sklearn.mixture
+from sklearn.utils.validation import check_is_fitted
+
+import fastem
+from fastem.checkpoint import decode, encode, read_archive, write_archive
+from fastem.estimators.hmm.monitor import ConvergenceMonitor
+from fastem.families.categorical import CategoricalStatistics
+from fastem.families.gaussian import GaussianStatistics
+from fastem.families.gaussian_mixture import GMMStatistics
+from fastem.families.multinomial import MultinomialStatistics
+from fastem.families.poisson import PoissonStatistics
+from fastem.models.hmm import HMMStatistics
+
+KIND = "model"
+
+# The only classes that files can name.
+ESTIMATORS = (
+    "CategoricalHMM",
+    "GMMHMM",
+    "GaussianHMM",
+    "GaussianMixture",
+    "KMeans",
+    "MultinomialHMM",
+    "PoissonHMM",
+)
+NAMED_TUPLES = (
+    CategoricalStatistics,
+    GMMStatistics,
+    GaussianStatistics,
+    HMMStatistics,
+    MultinomialStatistics,
+    PoissonStatistics,
+)
+
+_MAIN_ARRAYS = {"GaussianMixture": "means_", "KMeans": "cluster_centers_"}
+
+# Attributes of which scikit-learn's estimators know nothing.
+_OURS_ALONE = ("n_repairs_", "n_decreases_")
+
+
+class Saveable:
+    """What all estimators share: a file of their own."""
+
+    def save(self, path):
+        """Write the model to a file, fitted or not.
+
+        The file holds arrays and JSON, no pickle, and is there whole or not at all.
+        ``numpy.load`` opens its arrays. A ``monitor_`` of one's own making is saved as
+        a :class:`~fastem.estimators.hmm.monitor.ConvergenceMonitor` with its record.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older one stays as it was.
+        ValueError
+            For what such a file cannot keep: parameters that are functions, and
+            estimators of one's own making.
+        """
+        save(self, path)
+
+
+class Convertible(Saveable):
+    """What estimators share that scikit-learn has, too."""
+
+    def to_sklearn(self):
+        """Return scikit-learn's estimator of the same name, fitted to the same.
+
+        It answers without fastem, for instance in a web service, and is what skl2onnx
+        turns into ONNX.
+
+        Returns
+        -------
+        sklearn.mixture.GaussianMixture or sklearn.cluster.KMeans
+            With copies of the parameters that both know and of the fitted attributes.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+        """
+        return to_sklearn(self)
+
+
+def save(model, path):
+    """Write an estimator of fastem to a file; see :meth:`Saveable.save`."""
+    name = type(model).__name__
+    if name not in ESTIMATORS or type(model) is not getattr(fastem, name):
+        raise ValueError(
+            f"{name} is no estimator of fastem itself, and only those can be saved; "
+            "use joblib.dump."
+        )
+    _check_shapes(model)
+    parameters = model.get_params(deep=False)
+    attributes = {k: v for k, v in vars(model).items() if k not in parameters}
+    if "monitor_" in attributes:
+        attributes["monitor_"] = _record(model)
+    arrays = {}
+    try:
+        meta = {
+            "class": name,
+            "parameters": {
+                key: encode(value, key, arrays) for key, value in parameters.items()
+            },
+            "attributes": {
+                key: encode(value, key, arrays) for key, value in attributes.items()
+            },
+        }
+    except ValueError as error:
+        raise ValueError(
+            f"This {name} cannot be saved: {error}. Replace it (set_params), or use "
+            "joblib.dump."
+        ) from error
+    write_archive(path, KIND, arrays, meta)
+
+
+def load(path):
+    """Return the estimator that ``save`` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    GaussianMixture, KMeans or hidden Markov model
+        Equal in all parameters and attributes, to the last bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no model, is damaged or was cut short, or if a newer fastem
+        wrote it that knows more.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastem import GaussianMixture
+    >>> from fastem.estimators.persistence import load, save
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "mixture.npz")
+    ...     save(mixture, path)
+    ...     loaded = load(path)
+    >>> loaded
+    GaussianMixture(n_components=2, random_state=0)
+    >>> bool((loaded.score_samples(X) == mixture.score_samples(X)).all())
+    True
+    """
+    arrays, meta = read_archive(path, KIND)
+    try:
+        return _restore(meta, arrays)
+    except KeyError as error:
+        raise ValueError(f"{path} holds half a model: it lacks {error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} holds no model to load: {error}.") from error
+
+
+def to_sklearn(model):
+    """Return scikit-learn's twin of a model; see :meth:`Convertible.to_sklearn`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import KMeans
+    >>> from fastem.estimators.persistence import to_sklearn
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> kmeans = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> twin = to_sklearn(kmeans)
+    >>> type(twin).__module__.partition(".")[0]
+    'sklearn'
+    >>> bool((twin.predict(X) == kmeans.predict(X)).all())
+    True
+    """
+    check_is_fitted(model)
+    if isinstance(model, fastem.KMeans):
+        twin = _fitted_kmeans(model.cluster_centers_)
+    else:
+        twin = sklearn.mixture.GaussianMixture()
+    shared = twin.get_params()
+    parameters = model.get_params()
+    twin.set_params(**{k: v for k, v in parameters.items() if k in shared})
+    for name, value in vars(model).items():
+        if name.endswith("_") and name not in _OURS_ALONE:
+            setattr(twin, name, copy.deepcopy(value))
+    return twin
+
+
+def _restore(meta, arrays):
+    """Return the model that a file's JSON and arrays are of."""
+    name = meta["class"]
+    unknown = f"which this fastem, {fastem.__version__}, does not know; use a newer one"
+    if name not in ESTIMATORS:
+        raise ValueError(f"it is of class {name}, {unknown}")
+    parameters, attributes = (
+        {key: decode(value, arrays, NAMED_TUPLES) for key, value in meta[part].items()}
+        for part in ("parameters", "attributes")
+    )
+    estimator = getattr(fastem, name)
+    newer = sorted(set(parameters) - set(estimator().get_params(deep=False)))
+    if newer:
+        raise ValueError(f"{name} has the parameters {', '.join(newer)}, {unknown}")
+    model = estimator(**parameters)
+    if "monitor_" in attributes:
+        vars(model.monitor_).update(attributes.pop("monitor_"))
+    vars(model).update(attributes)
+    _check_shapes(model)
+    return model
+
+
+def _record(model):
+    """Return what a plain monitor would know of the fit that the model's watched."""
+    monitor = model.monitor_
+    plain = ConvergenceMonitor(model.tol, model.n_iter, model.verbose)
+    if type(monitor) is not ConvergenceMonitor:
+        warnings.warn(
+            f"monitor_ is a {type(monitor).__name__}; its record is saved, but the "
+            "model that is loaded has a ConvergenceMonitor.",
+            UserWarning,
+            stacklevel=4,
+        )
+    record = {name: getattr(monitor, name, v) for name, v in vars(plain).items()}
+    return {**record, "history": list(record["history"])}
+
+
+def _fitted_kmeans(centers):
+    """Return scikit-learn's k-means with these centres.
+
+    Fitting it to the centres themselves sets what this version of it needs in private.
+    """
+    twin = sklearn.cluster.KMeans(len(centers), init=centers, n_init=1, max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Centres may coincide.
+        return twin.fit(centers)
+
+
+def _check_shapes(model):
+    """Raise a ValueError if fitted arrays do not go together.
+
+    Kernels trust them; hidden Markov models check theirs at every use.
+    """
+    main = _MAIN_ARRAYS.get(type(model).__name__)
+    if main is None or not hasattr(model, main):
+        return
+    shape = np.atleast_2d(getattr(model, main)).shape
+    K, D = shape[0], getattr(model, "n_features_in_", shape[-1])
+    expected = {main: (K, D)}
+    if main == "means_":
+        covariances = {
+            "full": (K, D, D),
+            "tied": (D, D),
+            "diag": (K, D),
+            "spherical": (K,),
+        }[model.covariance_type]
+        expected["weights_"] = (K,)
+        for name in ("covariances_", "precisions_", "precisions_cholesky_"):
+            expected[name] = covariances
+    for name, shape in expected.items():
+        found = np.shape(getattr(model, name))
+        if found != shape:
+            raise ValueError(
+                f"{name} has the shape {found}, but by the other attributes and the "
+                f"parameters it should be {shape}"
+            )

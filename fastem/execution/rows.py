@@ -1,0 +1,223 @@
+"""The rows of a fit, wherever they lie: an array, blocks of a source, a cluster.
+
+Because statistics add, a fit knows no more of its rows than ``statistics``, which reads
+them once, and ``sample``, which it is seeded from. A function of rows is
+``function(params, X, weight)``, where ``weight`` of size zero stands for ones.
+"""
+
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem.data.read_ahead import read_ahead
+from fastem.data.sampling import sample_rows
+from fastem.data.sequences import sequence_blocks
+from fastem.execution import cluster
+from fastem.statistics import add
+
+# Seeding reads rows many times over, so of blocks it gets a sample of this size.
+SAMPLE_BYTES = 64 << 20
+MIN_SAMPLE_PER_COMPONENT = 256
+
+
+class SoFar(NamedTuple):
+    """The statistics of the first blocks of a pass."""
+
+    statistics: Any
+    n_blocks: int
+    n_rows: int
+
+
+class ArrayRows:
+    """Rows of an array, in memory or mapped into it.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D), float32 or float64
+    weight : ndarray of shape (N,), of size zero for ones
+    """
+
+    def __init__(self, X, weight):
+        self.data = X
+        self.weight = weight
+        self.n_rows, self.n_features = X.shape
+        self.dtype = X.dtype
+
+    def statistics(self, function, params, so_far=None, on_block=None):
+        """Return ``function`` of all rows: an array is one block."""
+        return function(params, self.data, self.weight)
+
+    def sample(self, n_components, random_state):
+        """Return rows and weights to seed from: all of them."""
+        return self.data, self.weight
+
+
+class BlockRows:
+    """Rows of a source, read once a pass, ahead of the kernels.
+
+    Parameters
+    ----------
+    source : Source
+    weight : ndarray of shape (N,), of size zero for ones
+    check : callable
+        ``check(X, name, first_row)`` raises what is wrong with rows that led to a
+        log-likelihood that is not finite.
+    """
+
+    def __init__(self, source, weight, check):
+        self.data = source
+        self.weight = weight
+        self.n_rows, self.n_features = source.n_rows, source.n_features
+        self.dtype = source.dtype
+        self._check = check
+
+    def blocks(self, n_blocks, n_rows):
+        """Iterate over blocks and their weights, from some number and row on."""
+        for block in read_ahead(self.data.blocks(n_blocks)):
+            weight = self.weight[n_rows : n_rows + len(block.X)]
+            yield block.X, block.X, weight
+            n_rows += len(block.X)
+
+    def statistics(self, function, params, so_far=None, on_block=None):
+        """Return the sum of ``function`` over blocks, in their order.
+
+        Parameters
+        ----------
+        function : callable
+        params : NamedTuple
+        so_far : SoFar, optional
+            What an interrupted pass had come to.
+        on_block : callable, optional
+            ``on_block(so_far)`` is called after each block.
+
+        Raises
+        ------
+        ValueError
+            If rows are refused, or are not as many as in the pass before.
+        """
+        total, n_blocks, n_rows = so_far or (None, 0, 0)
+        for X, block, weight in self.blocks(n_blocks, n_rows):
+            with naming_rows(self.data.name, n_rows):
+                statistics = function(params, block, weight)
+            if not np.isfinite(statistics.log_likelihood):
+                self._check(X, self.data.name, n_rows)
+            total = statistics if total is None else add(total, statistics)
+            n_blocks += 1
+            n_rows += len(X)
+            if on_block is not None:
+                on_block(SoFar(total, n_blocks, n_rows))
+        if total is None or n_rows != (self.n_rows or n_rows):
+            raise ValueError(
+                f"{self.data.name} gave {n_rows} rows, but {self.n_rows} before; EM "
+                "reads its rows anew with every iteration, and they must be the same"
+            )
+        self.n_rows = n_rows
+        return total
+
+    def sample(self, n_components, random_state):
+        """Return a sample of rows, all if they are few, and their weights."""
+        wanted = _sample_size(self, n_components)
+        X, rows, self.n_rows = sample_rows(self.data, wanted, random_state)
+        self._check(X, self.data.name, None)
+        return X, self.weight[rows] if self.weight.size else self.weight
+
+
+class BlockSequences(BlockRows):
+    """Rows of a source in whole sequences.
+
+    A function of sequences is ``function(params, (X, lengths), weight)``.
+
+    Parameters
+    ----------
+    source : Source
+    lengths : array-like of shape (n_sequences,), or None
+        Where the source does not know them.
+    check : callable
+        As for :class:`BlockRows`.
+    """
+
+    def __init__(self, source, lengths, check):
+        super().__init__(source, np.empty(0), check)
+        self._lengths = lengths
+
+    def blocks(self, n_blocks, n_rows):
+        """Iterate over blocks of sequences, from some number on."""
+        blocks = read_ahead(sequence_blocks(self.data, self._lengths))
+        for X, lengths in islice(blocks, n_blocks, None):
+            yield X, (X, lengths), self.weight
+
+
+class ClusterRows:
+    """Rows that lie in partitions on a Dask cluster, and stay there.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    partitions : Partitions
+    check : callable
+        As for :class:`BlockRows`.
+    """
+
+    weight = np.empty(0)
+
+    def __init__(self, client, partitions, check):
+        self.data = {
+            "kind": "partitions",
+            "n_partitions": len(partitions.arguments),
+            "n_features": partitions.n_features,
+            "dtype": partitions.dtype.name,
+        }
+        self.n_features, self.dtype = partitions.n_features, partitions.dtype
+        self.n_rows = None
+        if partitions.lengths is not None:
+            self.n_rows = int(partitions.lengths.sum())
+        self._client, self._partitions = client, partitions
+        self._check = check
+
+    def statistics(self, function, params, so_far=None, on_block=None):
+        """Return the sum of ``function`` over partitions, computed where they are."""
+        checked = _Checked(function, self._check, self._partitions.name)
+        return cluster.reduce(self._client, self._partitions, checked, params)
+
+    def sample(self, n_components, random_state):
+        """Return a sample of rows, all if they are few, and their weights."""
+        lengths = cluster.lengths(self._client, self._partitions)
+        self.n_rows = int(lengths.sum())
+        wanted = _sample_size(self, n_components)
+        X, weight = cluster.sample(
+            self._client, self._partitions, lengths, wanted, random_state
+        )
+        self._check(X, self._partitions.name, None)
+        return X, weight
+
+
+@contextmanager
+def naming_rows(name, first_row):
+    """Say with any error which rows of a source it is about."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in a block that begins at row {first_row} of {name}")
+        raise
+
+
+class _Checked(NamedTuple):
+    """A function of a partition's rows, as a task takes it along."""
+
+    function: Any
+    check: Any
+    name: str
+
+    def __call__(self, params, X, weight=None):
+        weight = np.empty(0) if weight is None else weight
+        statistics = self.function(params, X, weight)
+        if not np.isfinite(statistics.log_likelihood):
+            self.check(X[0] if isinstance(X, tuple) else X, self.name, 0)
+        return statistics
+
+
+def _sample_size(rows, n_components):
+    by_size = SAMPLE_BYTES // (rows.n_features * rows.dtype.itemsize)
+    return max(by_size, MIN_SAMPLE_PER_COMPONENT * n_components)
