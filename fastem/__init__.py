@@ -1,5 +1,6 @@
 """Expectation-maximization at the speed of the machine."""
 
+from fastem.data.source import open_source as source
 from fastem.estimators.hmm.categorical import CategoricalHMM
 from fastem.estimators.hmm.gaussian import GaussianHMM
 from fastem.estimators.hmm.gmm import GMMHMM
@@ -7,6 +8,8 @@ from fastem.estimators.hmm.multinomial import MultinomialHMM
 from fastem.estimators.hmm.poisson import PoissonHMM
 from fastem.estimators.kmeans import KMeans
 from fastem.estimators.mixture.gaussian import GaussianMixture
+from fastem.estimators.persistence import load
+from fastem.execution.cluster import distributed
 from fastem.warmup import warmup
 
 __all__ = [
@@ -18,6 +21,9 @@ __all__ = [
     "MultinomialHMM",
     "PoissonHMM",
     "__version__",
+    "distributed",
+    "load",
+    "source",
     "warmup",
 ]
 

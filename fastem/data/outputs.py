@@ -63,6 +63,7 @@ def open_output(path, n_rows, n_columns, dtype, columns=None):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         file = open(unfinished, "wb")
+    form = None
     try:
         with _named_errors(path):
             form = kinds[path.suffix.lower()](file, n_columns, dtype, columns)
@@ -77,7 +78,10 @@ def open_output(path, n_rows, n_columns, dtype, columns=None):
             file.close()
             os.replace(unfinished, path)
     except BaseException:
-        # What is still buffered may not fit on a full disk, and is not wanted.
+        # What is still held back may not fit on a full disk, and is not wanted.
+        with suppress(OSError):
+            if form is not None:
+                form.finish()
         with suppress(OSError):
             file.close()
         unfinished.unlink(missing_ok=True)
@@ -152,8 +156,11 @@ class _ParquetForm:
         self._writer = parquet.ParquetWriter(file, self._schema)
 
     def write(self, array):
-        columns = np.ascontiguousarray(array.reshape(len(array), -1).T)
+        columns = np.ascontiguousarray(array.reshape(len(array), len(self._schema)).T)
         self._writer.write_table(self._table(list(columns), schema=self._schema))
 
     def finish(self):
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            self._writer.is_open = False  # else it tries again when it is deleted

@@ -76,7 +76,7 @@ def _replacements(n_rows, random_state):
     while True:
         u, v = 1.0 - random_state.random_sample((2, _DRAWS))
         log_bounds = log_bound + np.cumsum(np.log(u)) / n_rows
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             gaps = np.log(v) / np.log1p(-np.exp(log_bounds))
         # Far beyond any data; beyond that the sum would overflow.
         gaps = np.fmin(np.floor(gaps), 2.0**52).astype(np.int64)

@@ -29,6 +29,8 @@ class EMState(NamedTuple):
     n_decreases : int
         Iterations whose log-likelihood fell by more than rounding explains, less
         those after a repair, which says the same.
+    statistics : NamedTuple or None
+        Of the last iteration, about the means of ``params``.
     """
 
     params: Any
@@ -38,6 +40,7 @@ class EMState(NamedTuple):
     repaired: np.ndarray
     just_repaired: bool
     n_decreases: int
+    statistics: Any
 
     @property
     def lower_bound(self):
@@ -48,10 +51,10 @@ class EMState(NamedTuple):
 def begin(params, n_components, previous=-np.inf):
     """Return the state before the first iteration."""
     nothing = np.zeros(n_components, bool)
-    return EMState(params, np.empty(0), previous, False, nothing, False, 0)
+    return EMState(params, np.empty(0), previous, False, nothing, False, 0, None)
 
 
-def run_em(e_step, m_step, state, *, max_iter, tol, eps, on_iteration):
+def run_em(e_step, m_step, recenter, state, *, max_iter, tol, eps, on_iteration):
     """Iterate E and M steps until the mean log-likelihood changes by less than tol.
 
     Dempster, Laird and Rubin, *J. R. Statist. Soc. B* 39 (1977), 1-38.
@@ -62,6 +65,8 @@ def run_em(e_step, m_step, state, *, max_iter, tol, eps, on_iteration):
         ``e_step(params) -> statistics`` with ``log_likelihood`` and ``total_weight``.
     m_step : callable
         ``m_step(statistics, params) -> (params, repaired)``.
+    recenter : callable
+        ``recenter(statistics, params, new_params) -> statistics``.
     state : EMState
         Where to start, or to go on.
     max_iter : int
@@ -93,6 +98,7 @@ def run_em(e_step, m_step, state, *, max_iter, tol, eps, on_iteration):
             state.repaired | repaired,
             bool(np.any(repaired)),
             state.n_decreases + int(fell and not state.just_repaired),
+            recenter(statistics, state.params, params),
         )
         stopped = on_iteration(state, change)
     return state

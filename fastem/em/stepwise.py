@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from fastem.statistics import add, scale
 
-# An average that holds the running statistics of age t with weight t**AVERAGE_POWER is
-# mostly of the later ones, whenever the stream ends: O. Shamir and T. Zhang, "Stochastic
-# gradient descent for non-smooth optimization", ICML (2013), section 4.
+# An average in which the running statistics of time t weigh t**AVERAGE_POWER is mostly
+# (15 parts in 16) of the second half, whenever the stream ends: O. Shamir and T. Zhang,
+# "Stochastic gradient descent for non-smooth optimization", *ICML* (2013).
 AVERAGE_POWER = 3
 
 
@@ -48,9 +48,10 @@ class StepwiseState(NamedTuple):
     averaged : NamedTuple
         The average of ``statistics`` over the batches so far, about the same means.
     time : float
-        Weight of all batches so far, in units of the first one's.
+        Weight of all batches so far, in units of an ordinary one's: the n of the
+        schedule, where batches are alike.
     unit : float
-        Weight of the first batch.
+        Weight of an ordinary batch.
     n_steps : int
         Number of batches that weighed something.
     """
@@ -63,8 +64,11 @@ class StepwiseState(NamedTuple):
     n_steps: int
 
 
-def begin(params, statistics, m_step, recenter):
+def begin(params, statistics, m_step, recenter, unit=None):
     """Return the state after a first batch: one iteration of EM on it alone.
+
+    Too few rows for the parameters lead it astray at once. With few rows a batch, let
+    it be the sum of several under ``params``, and ``unit`` the weight of one.
 
     Parameters
     ----------
@@ -76,13 +80,16 @@ def begin(params, statistics, m_step, recenter):
         ``m_step(statistics, params) -> (params, repaired)``, as of :func:`run_em`.
     recenter : callable
         ``recenter(statistics, params, new_params) -> statistics``.
+    unit : float, optional
+        Weight of an ordinary batch; without, that of this one.
 
     Returns
     -------
     StepwiseState
     """
-    unit = statistics.total_weight
-    state = StepwiseState(params, statistics, statistics, 1.0, unit, 1)
+    weight = statistics.total_weight
+    unit = weight if unit is None else unit
+    state = StepwiseState(params, statistics, statistics, weight / unit, unit, 1)
     return _maximize(state, m_step, recenter)
 
 
@@ -109,7 +116,7 @@ def step(state, statistics, m_step, recenter, schedule, *, repeated=False):
     weight = statistics.total_weight
     if not weight > 0:
         return state
-    # Every row takes the step that a row of the first batch would: half a batch takes
+    # Every row takes the step that a row of an ordinary batch would: half a batch takes
     # half a step, so that what a row counts does not depend on where its batch was cut.
     # For steps of 1 / n that is exact (the result is the weighted mean of all rows),
     # for others to second order; scaling all weights changes nothing.

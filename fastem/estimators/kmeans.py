@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.em.kmeans import kmeans_plusplus, lloyd, random_rows, weighted_moments
+from fastem.estimators.persistence import Convertible
 from fastem.estimators.validation import (
     check_rows,
     check_shape,
@@ -28,7 +29,11 @@ from fastem.models.kmeans import assign
 
 
 class KMeans(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+    Convertible,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,
 ):
     """K-means clustering by Lloyd's algorithm.
 

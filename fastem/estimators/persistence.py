@@ -16,13 +16,15 @@ from sklearn.utils.validation import check_is_fitted
 
 import fastem
 from fastem.checkpoint import decode, encode, read_archive, write_archive
+from fastem.em.stepwise import StepwiseState
 from fastem.estimators.hmm.monitor import ConvergenceMonitor
-from fastem.families.categorical import CategoricalStatistics
-from fastem.families.gaussian import GaussianStatistics
-from fastem.families.gaussian_mixture import GMMStatistics
-from fastem.families.multinomial import MultinomialStatistics
-from fastem.families.poisson import PoissonStatistics
-from fastem.models.hmm import HMMStatistics
+from fastem.families.categorical import CategoricalParams, CategoricalStatistics
+from fastem.families.gaussian import GaussianParams, GaussianStatistics
+from fastem.families.gaussian_mixture import GMMParams, GMMStatistics
+from fastem.families.multinomial import MultinomialParams, MultinomialStatistics
+from fastem.families.poisson import PoissonParams, PoissonStatistics
+from fastem.models.hmm import HMMParams, HMMStatistics
+from fastem.models.mixture import MixtureParams
 
 KIND = "model"
 
@@ -43,6 +45,14 @@ NAMED_TUPLES = (
     HMMStatistics,
     MultinomialStatistics,
     PoissonStatistics,
+    CategoricalParams,
+    GMMParams,
+    GaussianParams,
+    HMMParams,
+    MixtureParams,
+    MultinomialParams,
+    PoissonParams,
+    StepwiseState,
 )
 
 _MAIN_ARRAYS = {"GaussianMixture": "means_", "KMeans": "cluster_centers_"}

@@ -14,7 +14,7 @@ from fastem.execution import cluster
 from fastem.execution.rows import ArrayRows, BlockRows, ClusterRows
 
 
-def read_rows(estimator, X, sample_weight=None, *, reset, **options):
+def read_rows(estimator, X, sample_weight=None, *, reset, here=False, **options):
     """Return the rows of an array, a source or a Dask collection, with their weights.
 
     Parameters
@@ -24,6 +24,8 @@ def read_rows(estimator, X, sample_weight=None, *, reset, **options):
     sample_weight : array-like of shape (N,), optional
     reset : bool
         Whether to record the features or to compare them.
+    here : bool
+        Whether this process has to read them, also if they lie on a cluster.
     **options
         For scikit-learn's check of arrays.
 
@@ -41,7 +43,7 @@ def read_rows(estimator, X, sample_weight=None, *, reset, **options):
     if not is_source(X):
         X = check_rows(estimator, X, reset=reset, **options)
         return ArrayRows(X, check_weights(sample_weight, X))
-    client = cluster.client_for(X)
+    client = None if here else cluster.client_for(X)
     if client is None:
         source = open_source(X)
         check_features(estimator, source, reset=reset)

@@ -8,6 +8,7 @@ not persisted is read anew with every pass.
 
 import contextlib
 import functools
+import itertools
 import pickle
 import sys
 from contextvars import ContextVar
@@ -116,16 +117,18 @@ class _Job(NamedTuple):
 
     name: str
     n_features: int
+    n_partitions: int
+    sequences: bool
     read: Any
     function: Any
     params: Any
 
 
-class _Measured(NamedTuple):
-    """Lengths of consecutive partitions and the names of the sequences in them."""
+class _Sum(NamedTuple):
+    """Statistics of consecutive partitions, and their first and last sequence."""
 
-    lengths: np.ndarray
-    sequences: frozenset
+    statistics: Any
+    ends: tuple | None
 
 
 def reduce(client, partitions, function, params):
@@ -137,8 +140,8 @@ def reduce(client, partitions, function, params):
     partitions : Partitions
     function : callable
         ``function(params, block)``, or ``function(params, block, weight)`` where there
-        are weights, returns a NamedTuple of numbers and arrays. Of sequences, a block
-        is ``(X, lengths)``. It can be pickled.
+        are weights, returns a NamedTuple of numbers and arrays. A block is X or, of
+        sequences, ``(X, lengths)``. It can be pickled.
     params : object
 
     Returns
@@ -149,38 +152,26 @@ def reduce(client, partitions, function, params):
     Raises
     ------
     ValueError
-        If there are no rows.
+        If there are no rows, or a sequence lies in two partitions.
     Exception
         What the function raises, with a note of the partition.
     """
     job = _job(partitions, function, params)
-    [statistics] = _results(client, [_tree(job, _evaluate, _add, partitions)])
-    if statistics is None:
+    merge = functools.partial(_add, partitions.name)
+    [total] = _results(client, [_tree(job, _evaluate, merge, partitions)])
+    if total is None:
         raise ValueError(f"{partitions.name} has no rows")
-    return statistics
+    return total.statistics
 
 
 def lengths(client, partitions):
     """Return the number of rows of each partition, (n_partitions,) of int64.
 
     Without a pass where the collection knows it.
-
-    Raises
-    ------
-    ValueError
-        If a sequence named by a column lies in several pieces.
     """
     if partitions.lengths is not None:
         return partitions.lengths
-    from dask import delayed
-
-    measured = _tree(
-        _job(partitions),
-        _measure,
-        functools.partial(_join, partitions.name),
-        partitions,
-    )
-    [found] = _results(client, [delayed(_lengths, pure=False)(measured)])
+    [found] = _results(client, [_tree(_job(partitions), _count, _join, partitions)])
     return found
 
 
@@ -212,8 +203,9 @@ def sample(client, partitions, lengths, n_rows, random_state):
     total = int(lengths.sum())
     if not total:
         raise ValueError(f"{partitions.name} has no rows")
-    chosen = np.arange(total)
-    if total > n_rows:
+    if total <= n_rows:
+        chosen = np.arange(total)
+    else:
         random_state = check_random_state(random_state)
         chosen = sample_without_replacement(total, n_rows, random_state=random_state)
         chosen.sort()
@@ -238,48 +230,37 @@ def _evaluate(job, number, weight, *arguments):
         rows, weight = _read(job, weight, arguments)
         if not len(rows.X):
             return None
-        block = rows.X if rows.lengths is None else (rows.X, rows.lengths)
+        block = (rows.X, rows.lengths) if job.sequences else rows.X
         with serial_kernels():
             if weight is None:
-                return job.function(job.params, block)
-            return job.function(job.params, block, weight)
+                statistics = job.function(job.params, block)
+            else:
+                statistics = job.function(job.params, block, weight)
+    return _Sum(statistics, rows.ends if job.sequences else None)
 
 
-def _add(*parts):
+def _add(name, *parts):
     filled = [part for part in parts if part is not None]
-    return functools.reduce(add, filled) if filled else None
+    for first, second in itertools.pairwise(filled):
+        if first.ends is not None and first.ends[1] == second.ends[0]:
+            raise ValueError(
+                f"sequence {first.ends[1]!r} goes on from one partition of {name} to "
+                "the next, but partitions should hold whole sequences: give lengths, "
+                "or repartition where the column of sequences changes"
+            )
+    if not filled:
+        return None
+    ends = filled[0].ends and (filled[0].ends[0], filled[-1].ends[1])
+    return _Sum(functools.reduce(add, [part.statistics for part in filled]), ends)
 
 
-def _measure(job, number, weight, *arguments):
+def _count(job, number, weight, *arguments):
     with _naming(job, number):
-        rows, _ = _read(job, weight, arguments)
-        names = [] if rows.names is None else rows.names.tolist()
-        sequences = frozenset(names)
-        if len(sequences) < len(names):
-            _refuse_pieces(job.name, [s for s in sequences if names.count(s) > 1])
-    return _Measured(np.array([len(rows.X)]), sequences)
+        return np.array([len(job.read(*arguments).X)])
 
 
-def _join(name, *parts):
-    sequences = frozenset()
-    for part in parts:
-        twice = sequences & part.sequences
-        if twice:
-            _refuse_pieces(name, twice)
-        sequences |= part.sequences
-    return _Measured(np.concatenate([part.lengths for part in parts]), sequences)
-
-
-def _lengths(measured):
-    return measured.lengths
-
-
-def _refuse_pieces(name, sequences):
-    raise ValueError(
-        f"sequence {min(sequences, key=str)!r} lies in several pieces of {name}, "
-        "but its rows should follow each other in one partition; sort by the column "
-        "of sequences, and repartition where its value changes"
-    )
+def _join(*parts):
+    return np.concatenate(parts)
 
 
 def _take(rows, job, number, weight, *arguments):
@@ -289,11 +270,20 @@ def _take(rows, job, number, weight, *arguments):
 
 
 def _read(job, weight, arguments):
-    """Return the rows of one partition and their weights."""
+    """Return the rows of one partition, as they should be, and their weights."""
     rows = job.read(*arguments)
     n_rows, n_features = rows.X.shape
     if n_features != job.n_features:
         raise ValueError(f"{n_features} columns found, but {job.n_features} elsewhere")
+    if rows.lengths is None:
+        if job.sequences and job.n_partitions > 1:
+            raise ValueError(
+                f"{job.name} is one sequence in {job.n_partitions} partitions, but "
+                "these should hold whole sequences: give lengths or a sequence column"
+            )
+        rows = rows._replace(lengths=np.array([n_rows]))
+    if rows.lengths.sum() != n_rows:
+        raise ValueError(f"{n_rows} rows found, but {rows.lengths.sum()} expected")
     if weight is not None:
         weight = np.ascontiguousarray(weight, rows.X.dtype)
         if weight.shape != (n_rows,):
@@ -317,7 +307,13 @@ def _job(partitions, function=None, params=None):
     from dask import delayed
 
     job = _Job(
-        partitions.name, partitions.n_features, partitions.read, function, params
+        partitions.name,
+        partitions.n_features,
+        len(partitions.arguments),
+        partitions.sequences,
+        partitions.read,
+        function,
+        params,
     )
     return delayed(pickle.loads, pure=False)(cloudpickle.dumps(job))
 

@@ -3,9 +3,13 @@
 import functools
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+
+from fastem.data.blocks import float_type
+from fastem.data.tables import Column, choose_columns, needed_columns
 
 
 class Partitions(NamedTuple):
@@ -26,6 +30,8 @@ class Partitions(NamedTuple):
         ``read(*arguments) -> Rows``.
     arguments : list of tuple
         Of each partition; with Delayed objects among them.
+    sequences : bool
+        Whether rows are those of whole sequences.
     weights : list of (Delayed or ndarray), or None
         Weights of the rows of each partition.
     """
@@ -37,15 +43,16 @@ class Partitions(NamedTuple):
     lengths: np.ndarray | None
     read: Callable
     arguments: list
+    sequences: bool
     weights: list | None = None
 
 
 class Rows(NamedTuple):
-    """One partition in memory; without sequences, the last two are None."""
+    """One partition in memory; the last two are None where they are not known."""
 
     X: np.ndarray  # (n, D)
-    lengths: np.ndarray | None  # of each sequence
-    names: np.ndarray | None  # of each sequence, where a column has them
+    lengths: np.ndarray | None = None  # of its sequences
+    ends: tuple | None = None  # the first and the last sequence by name
 
 
 def is_collection(data):
@@ -60,21 +67,24 @@ def _is(data, module, name):
     )
 
 
-def partitions_of(data, *, columns=None, sequence_column=None, lengths=None):
+def partitions_of(
+    data, *, columns=None, sequence_column=None, lengths=None, sequences=False
+):
     """Return the partitions of a Dask collection or of a source.
 
     Parameters
     ----------
     data : dask.array.Array, dask.dataframe.DataFrame or Source
-        A source's storage must be readable by all workers, and the number of its
-        blocks known.
+        A source's storage must be readable by all workers, and the number of its rows
+        known.
     columns : list of str, optional
         Of a data frame; all but ``sequence_column`` by default.
     sequence_column : str, optional
-        Of a data frame: rows that follow each other with equal values are one
-        sequence, and each partition holds whole sequences.
+        Of a data frame: neighbouring rows of equal values are one sequence.
     lengths : array-like of shape (n_sequences,), optional
-        Rows of the sequences of an array, which is cut anew where sequences end.
+        Rows of the sequences of an array or source, which is cut anew where these end.
+    sequences : bool, default=False
+        Whether to read whole sequences.
 
     Returns
     -------
@@ -87,10 +97,10 @@ def partitions_of(data, *, columns=None, sequence_column=None, lengths=None):
         that is not of numbers, and lengths that do not sum to N.
     """
     if _is(data, "dask.array", "Array"):
-        return _array_partitions(data, lengths)
+        return _array_partitions(data, lengths, sequences)
     if _is(data, "dask.dataframe", "DataFrame"):
-        return _frame_partitions(data, columns, sequence_column)
-    return _source_partitions(data)
+        return _frame_partitions(data, columns, sequence_column, sequences)
+    return _source_partitions(data, lengths, sequences)
 
 
 def with_weights(partitions, sample_weight, lengths=None):
@@ -137,19 +147,21 @@ def with_weights(partitions, sample_weight, lengths=None):
     return partitions._replace(weights=weights)
 
 
-def _array_partitions(data, lengths):
-    name = f"dask array ({data.name})"
-    if data.ndim != 2 or np.isnan(data.shape[1]):
+def _array_partitions(data, lengths, sequences):
+    name = f"dask array {data.name}"
+    if data.ndim != 2 or np.isnan(data.shape[1]) or float_type(data.dtype) is None:
         raise ValueError(
-            f"{name} should have N rows and a known number of columns, but its shape "
-            f"is {data.shape}"
+            f"{name} should be a 2-D array of numbers, but has the shape {data.shape} "
+            f"and the type {data.dtype}"
         )
-    dtype = _float_type(data.dtype, name)
+    ended = None
     if lengths is not None:
-        data, lengths = _whole_sequences(data, np.asarray(lengths, np.int64), name)
+        sizes, ended = _whole_sequences(data.chunks[0], lengths, name)
+        data = data.rechunk({0: tuple(sizes.tolist())})
     data = data.rechunk({1: -1})
     blocks = data.to_delayed().ravel().tolist()
     unknown = np.isnan(data.shape[0])
+    dtype = float_type(data.dtype)
     return Partitions(
         name,
         data.shape[1],
@@ -157,110 +169,102 @@ def _array_partitions(data, lengths):
         None,
         None if unknown else np.array(data.chunks[0], np.int64),
         functools.partial(_read_array, dtype),
-        list(zip(blocks, lengths or [None] * len(blocks), strict=True)),
+        list(zip(blocks, ended or [None] * len(blocks), strict=True)),
+        sequences,
     )
 
 
-def _whole_sequences(data, lengths, name):
-    """Return the array cut at ends of sequences, and the lengths in each chunk."""
-    if lengths.sum() != data.shape[0] or not lengths.size:
+def _whole_sequences(sizes, lengths, name):
+    """Return sizes near some that end where sequences do, and the lengths in each."""
+    lengths = np.asarray(lengths, np.int64)
+    n_rows = np.sum(sizes)
+    if lengths.sum() != n_rows or not lengths.size:
         raise ValueError(
-            f"lengths sum to {lengths.sum()}, but {name} has {data.shape[0]} rows; "
-            "they should agree (compute_chunk_sizes() finds an unknown number)"
+            f"lengths sum to {lengths.sum()}, but {name} has {n_rows} rows"
         )
     ends = np.cumsum(lengths)
-    last = np.unique(np.searchsorted(ends, np.cumsum(data.chunks[0])))
-    chunks = np.diff(ends[last], prepend=0).tolist()
-    return data.rechunk({0: tuple(chunks)}), np.split(lengths, last[:-1] + 1)
+    last = np.unique(np.searchsorted(ends, np.cumsum(sizes)))
+    return np.diff(ends[last], prepend=0), np.split(lengths, last[:-1] + 1)
 
 
 def _read_array(dtype, chunk, lengths):
-    return Rows(np.ascontiguousarray(chunk, dtype), lengths, None)
+    return Rows(np.ascontiguousarray(chunk, dtype), lengths)
 
 
-def _frame_partitions(data, columns, sequence_column):
-    name = "dask data frame"
-    if columns is None:
-        columns = [column for column in data.columns if column != sequence_column]
-    wanted = list(columns) if sequence_column is None else [*columns, sequence_column]
-    for column in wanted:
-        if column not in data.columns:
-            raise ValueError(
-                f"{name} has no column {column!r}; its columns are {list(data.columns)}"
-            )
-    data = data[wanted]
-    dtypes = {
-        _float_type(data.dtypes[column], f"column {column!r} of the {name}")
-        for column in columns
+def _frame_partitions(data, columns, sequence_column, sequences):
+    name = f"the dask DataFrame of {data.npartitions} partitions"
+    schema = {
+        column: Column(float_type(dtype), str(dtype))
+        for column, dtype in data.dtypes.items()
     }
-    if not dtypes:
-        raise ValueError(f"{name} has no column of numbers")
-    dtype = np.result_type(*dtypes)
-    named = all(isinstance(column, str) for column in columns)
+    names, dtype = choose_columns(schema, columns, sequence_column, name)
+    data = data[needed_columns(names, sequence_column)]
     return Partitions(
         name,
-        len(columns),
+        len(names),
         dtype,
-        np.array(columns, object) if named else None,
+        np.array(names, object),
         None,
-        functools.partial(_read_frame, dtype, list(columns), sequence_column),
+        functools.partial(_read_frame, dtype, names, sequence_column),
         [(block,) for block in data.to_delayed()],
+        sequences,
     )
 
 
-def _read_frame(dtype, columns, sequence_column, frame):
-    X = frame[columns].to_numpy(dtype=dtype, na_value=np.nan)
+def _read_frame(dtype, names, sequence_column, frame):
+    X = frame[names].to_numpy(dtype=dtype, na_value=np.nan)
     X = np.ascontiguousarray(X)
     if sequence_column is None:
-        return Rows(X, None, None)
+        return Rows(X)
     sequence = frame[sequence_column]
-    nameless = np.flatnonzero(sequence.isna())
-    if nameless.size:
-        raise ValueError(
-            f"column {sequence_column!r} should name the sequence of each row, but row "
-            f"{nameless[0]} has no value"
-        )
-    return Rows(X, *_runs(sequence.to_numpy()))
+    missing = np.flatnonzero(sequence.isna())
+    if missing.size:
+        raise ValueError(f"column {sequence_column!r} is empty in row {missing[0]}")
+    return _in_runs(X, sequence.to_numpy())
 
 
-def _source_partitions(source):
-    if source.n_rows is None or source.block_rows is None:
+def _source_partitions(source, lengths, sequences):
+    block_rows = getattr(source, "block_rows", None)
+    if source.n_rows is None or block_rows is None:
         raise ValueError(
             f"{source.name} cannot be read on a cluster: the number of its blocks is "
             "not known before they are read. Store it as .npy or Parquet"
         )
-    first = np.arange(0, source.n_rows, source.block_rows)
+    starts = np.arange(0, source.n_rows, block_rows)
+    sizes, ended = np.diff(starts, append=source.n_rows), [None] * len(starts)
+    if lengths is not None:
+        sizes, ended = _whole_sequences(sizes, lengths, source.name)
+    stops = np.cumsum(sizes)
     return Partitions(
         source.name,
         source.n_features,
         source.dtype,
         source.feature_names,
-        np.diff(first, append=source.n_rows),
+        sizes,
         functools.partial(_read_source, source),
-        [(i,) for i in range(len(first))],
+        list(zip((stops - sizes).tolist(), stops.tolist(), ended, strict=True)),
+        sequences,
     )
 
 
-def _read_source(source, i):
-    block = next(iter(source.blocks(i)))
-    if not block.sequence.size:
-        return Rows(block.X, None, None)
-    return Rows(block.X, *_runs(block.sequence))
+def _read_source(source, start, stop, lengths):
+    """Return rows that may begin and end within blocks."""
+    first, skipped = divmod(start, source.block_rows)
+    blocks = islice(source.blocks(first), -(-stop // source.block_rows) - first)
+    rows = slice(skipped, skipped + stop - start)
+    X, sequence = (_joined(field)[rows] for field in zip(*blocks, strict=True))
+    if lengths is None and sequence.size:
+        return _in_runs(X, sequence)
+    return Rows(X, lengths)
 
 
-def _runs(values):
-    """Return the lengths of runs of equal values, and the values."""
-    first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
-    return np.diff(first, append=len(values)), values[first]
+def _joined(arrays):
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _float_type(dtype, name):
-    """Return the floating-point type for numbers of a type."""
-    # Nullable types name that of their values.
-    dtype = getattr(dtype, "numpy_dtype", dtype)
-    if dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} should be of numbers, but is of type {dtype}; leave it out or "
-            "encode it"
-        )
-    return np.dtype(np.float32 if dtype == np.float32 else np.float64)
+def _in_runs(X, names):
+    """Return rows whose sequences are runs of equal names."""
+    if not names.size:
+        return Rows(X, np.empty(0, np.int64))
+    first = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    return Rows(X, np.diff(first, append=len(names)), tuple(names[[0, -1]].tolist()))

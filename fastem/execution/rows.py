@@ -1,7 +1,8 @@
 """The rows of a fit, wherever they lie: an array, blocks of a source, a cluster.
 
 Because statistics add, a fit knows no more of its rows than ``statistics``, which reads
-them once, and ``sample``, which it is seeded from. A function of rows is
+them once, and ``sample``, which it is seeded from; in this process, ``fold``, too,
+which goes through blocks one after another. A function of rows is
 ``function(params, X, weight)``, where ``weight`` of size zero stands for ones.
 """
 
@@ -23,15 +24,38 @@ MIN_SAMPLE_PER_COMPONENT = 256
 
 
 class SoFar(NamedTuple):
-    """The statistics of the first blocks of a pass."""
+    """What the first blocks of a pass have come to."""
 
-    statistics: Any
+    value: Any
     n_blocks: int
     n_rows: int
 
 
-class ArrayRows:
-    """Rows of an array, in memory or mapped into it.
+class _Here:
+    """Rows that are folded in this process."""
+
+    def statistics(self, function, params, so_far=None, on_block=None):
+        """Return the sum of ``function`` over blocks, in their order.
+
+        Parameters
+        ----------
+        function : callable
+        params : NamedTuple
+        so_far : SoFar, optional
+            What an interrupted pass had come to.
+        on_block : callable, optional
+            ``on_block(so_far)`` is called after each block.
+        """
+
+        def add_block(total, *block):
+            statistics = function(params, *block)
+            return statistics if total is None else add(total, statistics)
+
+        return self.fold(add_block, None, so_far, on_block)
+
+
+class ArrayRows(_Here):
+    """Rows of an array, in memory or mapped into it: a single block.
 
     Parameters
     ----------
@@ -45,16 +69,16 @@ class ArrayRows:
         self.n_rows, self.n_features = X.shape
         self.dtype = X.dtype
 
-    def statistics(self, function, params, so_far=None, on_block=None):
-        """Return ``function`` of all rows: an array is one block."""
-        return function(params, self.data, self.weight)
+    def fold(self, step, value, so_far=None, on_block=None):
+        """Return ``step(value, X, weight)``."""
+        return step(value, self.data, self.weight)
 
     def sample(self, n_components, random_state):
         """Return rows and weights to seed from: all of them."""
         return self.data, self.weight
 
 
-class BlockRows:
+class BlockRows(_Here):
     """Rows of a source, read once a pass, ahead of the kernels.
 
     Parameters
@@ -80,13 +104,13 @@ class BlockRows:
             yield block.X, block.X, weight
             n_rows += len(block.X)
 
-    def statistics(self, function, params, so_far=None, on_block=None):
-        """Return the sum of ``function`` over blocks, in their order.
+    def fold(self, step, value, so_far=None, on_block=None):
+        """Return what ``value = step(value, block, weight)`` comes to over all blocks.
 
         Parameters
         ----------
-        function : callable
-        params : NamedTuple
+        step : callable
+        value : NamedTuple or None
         so_far : SoFar, optional
             What an interrupted pass had come to.
         on_block : callable, optional
@@ -97,24 +121,23 @@ class BlockRows:
         ValueError
             If rows are refused, or are not as many as in the pass before.
         """
-        total, n_blocks, n_rows = so_far or (None, 0, 0)
+        value, n_blocks, n_rows = so_far or (value, 0, 0)
         for X, block, weight in self.blocks(n_blocks, n_rows):
             with naming_rows(self.data.name, n_rows):
-                statistics = function(params, block, weight)
-            if not np.isfinite(statistics.log_likelihood):
+                value = step(value, block, weight)
+            if not np.isfinite(value.log_likelihood):
                 self._check(X, self.data.name, n_rows)
-            total = statistics if total is None else add(total, statistics)
             n_blocks += 1
             n_rows += len(X)
             if on_block is not None:
-                on_block(SoFar(total, n_blocks, n_rows))
-        if total is None or n_rows != (self.n_rows or n_rows):
+                on_block(SoFar(value, n_blocks, n_rows))
+        if n_rows != (self.n_rows or n_rows):
             raise ValueError(
                 f"{self.data.name} gave {n_rows} rows, but {self.n_rows} before; EM "
                 "reads its rows anew with every iteration, and they must be the same"
             )
         self.n_rows = n_rows
-        return total
+        return value
 
     def sample(self, n_components, random_state):
         """Return a sample of rows, all if they are few, and their weights."""

@@ -104,6 +104,27 @@ def m_step(family, statistics, params, regularization):
     return MixtureParams(weights, components), repaired
 
 
+class MixtureModel(NamedTuple):
+    """A family and how its M-step is regularized: all that EM knows of a mixture."""
+
+    family: Any
+    regularization: Any
+
+    def e_step(self, params, X, sample_weight):
+        """Return the statistics of a block of rows."""
+        return e_step(self.family, params, X, sample_weight)
+
+    def m_step(self, statistics, params):
+        """Return the likeliest parameters and which components were repaired."""
+        return m_step(self.family, statistics, params, self.regularization)
+
+    def recenter(self, statistics, params, new_params):
+        """Return statistics about the means of ``params`` as about new ones."""
+        return self.family.recenter(
+            statistics, params.components, new_params.components
+        )
+
+
 class Posterior(NamedTuple):
     """Outputs for each row; arrays of size zero are not computed."""
 

@@ -38,6 +38,7 @@ from fastem.estimators.hmm.validation import (
     check_fixed,
     check_n_features,
 )
+from fastem.estimators.persistence import Saveable
 from fastem.estimators.validation import features_kept_on_error
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
 from fastem.models.hmm import HMMParams
@@ -48,7 +49,7 @@ _log = logging.getLogger(__name__)
 _CHAIN_LETTERS = {"s": "startprob", "t": "transmat"}
 
 
-class BaseHMM(Inference, Emissions, BaseEstimator):
+class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
     """A hidden Markov model but for its emissions.
 
     A subclass says what these are by the members of :class:`Emissions`. Parameters go

@@ -1,6 +1,7 @@
 """The Gaussian mixture with scikit-learn's face."""
 
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -10,20 +11,25 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastem.em.loop import begin
 from fastem.em.monitors import make_monitor
+from fastem.em.passes import Minibatch, PassStatistics, add_block
 from fastem.em.seeding import initial_params
+from fastem.em.stepwise import Schedule, StepwiseState, finish
 from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
 from fastem.estimators.mixture.inference import MixtureInference
 from fastem.estimators.mixture.starts import check_start
 from fastem.estimators.mixture.training import RECORDS, Fit, FitRecord
+from fastem.estimators.persistence import Convertible
 from fastem.estimators.rows import read_rows
 from fastem.estimators.validation import features_kept_on_error
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
+from fastem.execution.rows import ArrayRows
 from fastem.families.gaussian import Regularization
-from fastem.models.mixture import FAMILIES
+from fastem.models.mixture import FAMILIES, MixtureModel
 
 
-class GaussianMixture(MixtureInference, DensityMixin, BaseEstimator):
+class GaussianMixture(MixtureInference, Convertible, DensityMixin, BaseEstimator):
     """Gaussian mixture fitted by expectation-maximization.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,
@@ -66,6 +72,22 @@ default='kmeans'
         1 prints starts and iterations, 2 their times as well.
     verbose_interval : int, default=10
         Iterations between two lines.
+    algorithm : {'batch', 'minibatch'}, default='batch'
+        When parameters move: after each pass over the rows (EM), or after each batch
+        of rows (stepwise EM), which comes near in a pass or two where rows are many
+        and well mixed. ``max_iter`` and ``tol`` are then about passes, whose mean
+        log-likelihood is that which batches met on the way.
+    batch_size : int, default=10000
+        Rows of a batch, about.
+    step_exponent : float, default=0.6
+        Batch n replaces ``(n + step_offset)**-step_exponent`` of what is remembered:
+        more than 0.5, so that noise dies out, and at most 1, with which all batches
+        count alike.
+    step_offset : float, default=1.0
+        A larger one takes smaller first steps.
+    average : bool, default=True
+        Whether the parameters kept are those of the average of what was remembered
+        after each batch, which has less noise.
 
     Attributes
     ----------
@@ -128,6 +150,11 @@ default='kmeans'
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "algorithm": [StrOptions({"batch", "minibatch"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "step_exponent": [Interval(Real, 0.5, 1.0, closed="right")],
+        "step_offset": [Interval(Real, 0.0, None, closed="left")],
+        "average": ["boolean"],
     }
 
     def __init__(
@@ -147,6 +174,11 @@ default='kmeans'
         warm_start=False,
         verbose=0,
         verbose_interval=10,
+        algorithm="batch",
+        batch_size=10_000,
+        step_exponent=0.6,
+        step_offset=1.0,
+        average=True,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -162,6 +194,11 @@ default='kmeans'
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.algorithm = algorithm
+        self.batch_size = batch_size
+        self.step_exponent = step_exponent
+        self.step_offset = step_offset
+        self.average = average
 
     def fit(self, X, y=None, sample_weight=None, *, checkpoint=None):
         """Fit the mixture to rows.
@@ -188,6 +225,83 @@ default='kmeans'
         self._fit(X, sample_weight, checkpoint)
         return self
 
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Go on from a batch of rows of an unbounded stream.
+
+        The first batch of all is what the mixture is seeded from, as ``fit`` would be;
+        each further one is a step of stepwise EM. After ``fit`` or ``load`` the mixture
+        goes on from there: what it was fitted to counts as the first batch.
+
+        Parameters
+        ----------
+        X : array-like or source of shape (N, D)
+            Of a source, each block is cut into batches of about ``batch_size``.
+        y : Ignored
+        sample_weight : array-like of shape (N,), default=None
+
+        Returns
+        -------
+        GaussianMixture
+            The estimator itself; ``n_iter_`` counts batches, and ``lower_bound_`` is
+            what is remembered of the log-likelihoods that batches met.
+
+        Raises
+        ------
+        ValueError
+            As by ``fit``; the mixture is then what it was before.
+
+        References
+        ----------
+        O. Cappé and E. Moulines, "On-line expectation-maximization algorithm for latent
+        data models", *J. R. Statist. Soc. B* 71 (2009), 593-613.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastem import GaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> mixture = GaussianMixture(n_components=2, random_state=0)
+        >>> for _ in range(20):
+        ...     rows = rng.normal(size=(500, 1)) + rng.choice([-5, 5], (500, 1))
+        ...     mixture = mixture.partial_fit(rows)
+        >>> np.sort(mixture.means_.ravel()).round(1)
+        array([-5.,  5.])
+        """
+        self._validate_params()
+        remembered = getattr(self, "_remembered", None)
+        with features_kept_on_error(self):
+            first = remembered is None
+            rows = read_rows(self, X, sample_weight, reset=first, here=True)
+            model, minibatch = self._model(rows.dtype), self._minibatch()
+            if first:
+                _check_enough_rows(rows, self.n_components)
+                shape = self.n_components, rows.n_features
+                given = self._given(shape)
+                random_state = check_random_state(self.random_state)
+                remembered = self._start(rows, given, model, random_state)
+            elif len(remembered.params.weights) != self.n_components:
+                raise ValueError(
+                    f"partial_fit goes on from {len(remembered.params.weights)} "
+                    f"components, but n_components is {self.n_components}"
+                )
+            if isinstance(rows, ArrayRows):
+                minibatch = minibatch._replace(size=rows.n_rows)
+            found = rows.fold(
+                partial(add_block, model, minibatch, False),
+                PassStatistics(0.0, 0.0, remembered),
+            )
+        state = found.state
+        params, repaired = finish(state, model.m_step, average=self.average)
+        bound = state.statistics.log_likelihood / state.statistics.total_weight
+        self._keep(
+            begin(params, self.n_components)._replace(
+                lower_bounds=np.full(state.n_steps, bound),
+                repaired=np.broadcast_to(repaired, self.n_components),
+                statistics=state,
+            )
+        )
+        return self
+
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture and return the likeliest component of each row, (N,)."""
         self._fit(X, sample_weight)
@@ -199,16 +313,17 @@ default='kmeans'
         """Fit and return the rows; ``monitor`` replaces printing."""
         self._validate_params()
         with features_kept_on_error(self):
-            rows = read_rows(self, X, sample_weight, reset=True, ensure_min_samples=2)
+            rows = read_rows(
+                self,
+                X,
+                sample_weight,
+                reset=True,
+                here=self.algorithm == "minibatch",
+                ensure_min_samples=2,
+            )
             _check_enough_rows(rows, self.n_components)
             shape = self.n_components, rows.n_features
-            given = check_start(
-                self.weights_init,
-                self.means_init,
-                self.precisions_init,
-                self.covariance_type,
-                shape,
-            )
+            given = self._given(shape)
             resume = self.warm_start and hasattr(self, "converged_")
             if resume and self.means_.shape != shape:
                 raise ValueError(
@@ -216,12 +331,12 @@ default='kmeans'
                     f"n_components and X ask for {shape}"
                 )
             random_state = check_random_state(self.random_state)
-            regularization = Regularization(self.reg_covar, np.finfo(rows.dtype).eps)
+            model = self._model(rows.dtype)
 
             def start():
                 if resume:
                     return self._params(), self.lower_bound_
-                return self._start(rows, given, regularization, random_state), -np.inf
+                return self._start(rows, given, model, random_state), -np.inf
 
             keeper = NoCheckpoint()
             if checkpoint is not None:
@@ -230,9 +345,9 @@ default='kmeans'
             if monitor is None:
                 monitor = make_monitor(self.verbose, self.verbose_interval)
             fit = Fit(
-                self.covariance_type,
+                model,
                 rows,
-                regularization=regularization,
+                minibatch=self._minibatch() if self.algorithm == "minibatch" else None,
                 max_iter=self.max_iter,
                 tol=self.tol,
                 monitor=monitor,
@@ -245,7 +360,24 @@ default='kmeans'
         self._warn(best)
         return rows
 
-    def _start(self, rows, given, regularization, random_state):
+    def _given(self, shape):
+        return check_start(
+            self.weights_init,
+            self.means_init,
+            self.precisions_init,
+            self.covariance_type,
+            shape,
+        )
+
+    def _model(self, dtype):
+        regularization = Regularization(self.reg_covar, np.finfo(dtype).eps)
+        return MixtureModel(self._family, regularization)
+
+    def _minibatch(self):
+        schedule = Schedule(self.step_exponent, self.step_offset)
+        return Minibatch(self.batch_size, schedule, self.average)
+
+    def _start(self, rows, given, model, random_state):
         """Return where EM begins: what was given, the rest by ``init_params``."""
         if given.complete():
             return given.replace(None)
@@ -256,7 +388,7 @@ default='kmeans'
             sample_weight,
             self.n_components,
             self.init_params,
-            regularization,
+            model.regularization,
             random_state,
         )
         return given.replace(params)
@@ -276,6 +408,7 @@ default='kmeans'
         self.lower_bounds_ = result.lower_bounds.tolist()
         self.n_repairs_ = int(result.repaired.sum())
         self.n_decreases_ = result.n_decreases
+        self._remembered = _remembered(result)
 
     def _warn(self, result):
         """Say once what a user should know of the fit that was kept."""
@@ -309,6 +442,14 @@ default='kmeans'
 def _rank(result):
     """Order starts: whole ones before repaired ones, then by likelihood."""
     return not result.repaired.any(), result.lower_bound
+
+
+def _remembered(result):
+    """Return what further batches are weighed against."""
+    found = result.statistics
+    if found is None or isinstance(found, StepwiseState):
+        return found
+    return StepwiseState(result.params, found, found, 1.0, float(found.total_weight), 1)
 
 
 def _check_enough_rows(rows, n_components):

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.em.loop import EMState, begin, run_em
+from fastem.em.passes import PassStatistics, add_block
+from fastem.em.stepwise import StepwiseState, finish
 from fastem.estimators.checkpoints import Progress
 from fastem.execution.rows import SoFar
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
-from fastem.models.mixture import FAMILIES, MixtureParams, e_step, m_step
+from fastem.models.mixture import MixtureParams
 
 
 class FitRecord(NamedTuple):
@@ -36,7 +38,16 @@ class FitRecord(NamedTuple):
     random_state: tuple | None = None
 
 
-RECORDS = FitRecord, EMState, SoFar, MixtureParams, GaussianParams, GaussianStatistics
+RECORDS = (
+    FitRecord,
+    EMState,
+    SoFar,
+    MixtureParams,
+    GaussianParams,
+    GaussianStatistics,
+    StepwiseState,
+    PassStatistics,
+)
 
 
 class Fit:
@@ -44,9 +55,10 @@ class Fit:
 
     Parameters
     ----------
-    family_name : str
-    rows : ArrayRows or BlockRows
-    regularization : Regularization
+    model : MixtureModel
+    rows : ArrayRows, BlockRows or ClusterRows
+    minibatch : Minibatch or None
+        How parameters move within passes; None if they do so between passes only.
     max_iter : int
     tol : float
     monitor : SilentMonitor
@@ -54,12 +66,10 @@ class Fit:
         ``keep(record)`` is called whenever a fit could go on from a new record.
     """
 
-    def __init__(
-        self, family_name, rows, *, regularization, max_iter, tol, monitor, keep
-    ):
-        self._family = FAMILIES[family_name]
+    def __init__(self, model, rows, *, minibatch, max_iter, tol, monitor, keep):
+        self._model = model
         self._rows = rows
-        self._regularization = regularization
+        self._minibatch = minibatch
         self._max_iter, self._tol = max_iter, tol
         self._monitor = monitor
         self._keep = keep
@@ -93,12 +103,7 @@ class Fit:
         return record.best
 
     def _run_start(self, record):
-        progress = Progress(record, self._keep)
-
-        def statistics(params):
-            return self._rows.statistics(
-                partial(e_step, self._family), params, progress.take(), on_block
-            )
+        model, progress = self._model, Progress(record, self._keep)
 
         def on_block(so_far):
             self._monitor.rows(so_far.n_rows, self._rows.n_rows)
@@ -110,17 +115,48 @@ class Fit:
                 len(state.lower_bounds), state.lower_bound, change
             )
 
-        return run_em(
-            statistics,
-            lambda statistics, params: m_step(
-                self._family, statistics, params, self._regularization
+        options = {
+            "max_iter": self._max_iter,
+            "tol": self._tol,
+            "on_iteration": on_iteration,
+        }
+        if self._minibatch is None:
+            return run_em(
+                lambda params: self._rows.statistics(
+                    model.e_step, params, progress.take(), on_block
+                ),
+                model.m_step,
+                model.recenter,
+                record.state,
+                eps=model.regularization.eps,
+                **options,
+            )
+        state = run_em(
+            lambda state: self._rows.fold(
+                partial(
+                    add_block,
+                    model,
+                    self._minibatch,
+                    isinstance(state, StepwiseState),
+                ),
+                PassStatistics(0.0, 0.0, state),
+                progress.take(),
+                on_block,
             ),
+            # Parameters moved on the way.
+            lambda statistics, _: (statistics.state, False),
+            lambda statistics, *_: statistics.state,
             record.state,
-            max_iter=self._max_iter,
-            tol=self._tol,
-            eps=self._regularization.eps,
-            on_iteration=on_iteration,
+            # What batches met on the way is no sequence that has to rise.
+            eps=np.inf,
+            **options,
         )
+        if not isinstance(state.params, StepwiseState):
+            return state
+        params, repaired = finish(
+            state.params, model.m_step, average=self._minibatch.average
+        )
+        return state._replace(params=params, repaired=repaired)
 
 
 def _rank(state):

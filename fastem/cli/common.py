@@ -1,0 +1,173 @@
+"""What the commands on models share: errors, outputs, reports."""
+
+import json
+import math
+import sys
+import tempfile
+import warnings
+from contextlib import contextmanager
+
+import click
+from sklearn.utils._param_validation import InvalidParameterError
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+_BAD_DATA = ValueError, OSError, ImportError, MemoryError
+_TABLES = ".npy", ".parquet"
+
+_LABELS = {
+    "bic": "BIC",
+    "log_likelihood": "log-likelihood",
+    "log_likelihood_per_row": "log-likelihood per row",
+    "log_probability": "log-probability",
+}
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C, with one line of what comes of it."""
+
+    exit_code = INTERRUPTED
+
+    def show(self, file=None):
+        """Print the line below whatever Ctrl-C's echo left on the terminal's."""
+        click.echo(f"\n{self.message}", err=True)
+
+
+class ModelCommand(click.Command):
+    """A command that shows bad data, bad files and warnings as one line each.
+
+    It has the options ``--json``, which its function gets as ``as_json``, and
+    ``--debug``.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.params += [
+            click.Option(
+                ["--json", "as_json"],
+                is_flag=True,
+                help="Print the report as one JSON object.",
+            ),
+            click.Option(
+                ["--debug"], is_flag=True, help="Show where in the code errors arise."
+            ),
+        ]
+
+    def invoke(self, ctx):
+        """Run the command."""
+        debug = ctx.params.pop("debug")
+        with _plain_warnings():
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise  # click's to handle
+            except _BAD_DATA as error:
+                if debug:
+                    raise
+                if isinstance(error, InvalidParameterError):
+                    raise click.UsageError(_one_line(error), ctx) from error
+                raise click.ClickException(_one_line(error)) from error
+
+
+def paragraph(title, *lines):
+    """Return what help shows as it is: a title and lines below it."""
+    return "\n".join(["\b", title, *(f"  {line}" for line in lines)])
+
+
+def print_report(report, as_json):
+    """Print names and values on lines, or as JSON.
+
+    What is None, not finite or not known, is null in JSON and left out else.
+    """
+    report = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in report.items()
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    labels = {name: _LABELS.get(name, name.replace("_", " ")) for name in report}
+    width = max(map(len, labels.values()))
+    for name, value in report.items():
+        if value is not None:
+            click.echo(f"{labels[name]:<{width}}  {_text(value)}")
+
+
+def note(message):
+    """Print a line to standard error."""
+    # Unlike click.echo, print stays clear of a progress bar.
+    print(message, file=sys.stderr)
+
+
+def check_output(path, force, inputs=()):
+    """Refuse an output that is there already, or is an input, or cannot be written."""
+    for other in inputs:
+        if path.exists() and path.samefile(other):
+            raise click.BadParameter(f"{path} is read, too", param_hint="'--out'")
+    if path.exists() and not force:
+        raise click.BadParameter(
+            f"{path} exists already; --force replaces it", param_hint="'--out'"
+        )
+    check_writable(path, "'--out'")
+
+
+def check_table(path):
+    """Refuse the name of an output of rows that is neither .npy nor .parquet."""
+    if path.suffix.lower() not in _TABLES:
+        raise click.BadParameter(
+            f"the name of {path} should end in {' or '.join(_TABLES)}",
+            param_hint="'--out'",
+        )
+
+
+def check_writable(path, option):
+    """Refuse a path that cannot be written now, not after minutes of work."""
+    if path.exists() and not path.is_file():
+        raise click.BadParameter(
+            f"cannot write {path}: it is no regular file", param_hint=option
+        )
+    try:
+        existed = path.exists()
+        path.open("ab").close()
+        if not existed:
+            path.unlink()
+        # Most files are written beside the old one, which they replace at the end.
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise click.BadParameter(
+            f"cannot write {path}: {error.strerror}", param_hint=option
+        ) from error
+
+
+def _text(value):
+    """Return a value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.10g}"
+    return str(value)
+
+
+def _one_line(error):
+    """Return what an exception says, with its notes, on one line."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+        if error.filename is not None:
+            text = f"{error.filename}: {text}"
+    return " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
+
+
+@contextmanager
+def _plain_warnings():
+    """Show warnings as one line each; those for users whatever Python's filters say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    note(f"Warning: {' '.join(str(message).split())}")
