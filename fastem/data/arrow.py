@@ -88,7 +88,6 @@ def _read_parquet(path, group_rows, columns, first_row):
             BATCH_ROWS,
             row_groups=range(group, len(group_rows)),
             columns=columns,
-            use_threads=False,
         )
         yield from _drop(batches, first_row - sum(group_rows[:group]))
 

@@ -96,11 +96,14 @@ class BlockSource:
             "block_rows": self.block_rows,
         }
         if self.files:
-            return about | {"files": [identify(file.path) for file in self.files]}
-        about["head"] = _digest(next(self.blocks()), slice(_DIGEST_ROWS))
-        if self.n_rows is not None:
+            about["files"] = [identify(file.path) for file in self.files]
+        if self.n_rows is None:
+            # A filter or a function stands between the files, if any, and the rows.
+            about["head"] = _digest(next(self.blocks()).X[:_DIGEST_ROWS])
+        elif not self.files:
+            about["head"] = _digest(next(self.pieces(0)).X[:_DIGEST_ROWS])
             last = max(0, self.n_rows - _DIGEST_ROWS)
-            about["tail"] = [_digest(block) for block in self.pieces(last)]
+            about["tail"] = [_digest(block.X) for block in self.pieces(last)]
         return about
 
 

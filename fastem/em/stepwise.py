@@ -34,6 +34,9 @@ class Schedule(NamedTuple):
     offset: float
 
 
+DEFAULT_SCHEDULE = Schedule(exponent=0.6, offset=1.0)
+
+
 class StepwiseState(NamedTuple):
     """All there is to go on from: NamedTuples of arrays and numbers.
 

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.em.stepwise import DEFAULT_SCHEDULE, finish
 from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint, Progress
 from fastem.estimators.hmm.emissions import Emissions
 from fastem.estimators.hmm.inference import (
@@ -28,9 +29,12 @@ from fastem.estimators.hmm.probabilities import (
 from fastem.estimators.hmm.rows import read_sequences
 from fastem.estimators.hmm.training import (
     RECORDS,
+    Beginning,
+    Chains,
     Learning,
     TrainingRecord,
     TrainingState,
+    remember,
     train,
 )
 from fastem.estimators.hmm.validation import (
@@ -148,6 +152,88 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             where no state allows what was observed; what and where is said. The model
             is then what it was before. Also for a checkpoint of another fit.
         """
+        letters = self._check_letters()
+        with features_kept_on_error(self):
+            rows = read_sequences(
+                self, X, lengths, sequence_weight, step_weight, states, reset=True
+            )
+            random_state = check_random_state(self.random_state)
+            begin = self._beginning(rows, self._given(letters), random_state)
+            keeper = NoCheckpoint()
+            if checkpoint is not None:
+                data = {**rows.data, "lengths": lengths}
+                keeper = Checkpoint(checkpoint, self, data, RECORDS)
+            best = self._train(rows, begin, random_state, keeper)
+        vars(self.monitor_).update(best.monitor)
+        self._keep(best.params, begin, best.repaired)
+        self._remembered = remember(best)
+        self._warn(best.repaired)
+        return self
+
+    def partial_fit(
+        self, X, lengths=None, *, sequence_weight=None, step_weight=None, states=None
+    ):
+        """Go on from a batch of sequences of an unbounded stream.
+
+        Training begins with the first batch of all as by ``fit``; each further one is a
+        step of stepwise EM. After ``fit`` the model goes on from there: what it was
+        fitted to counts as the first batch.
+
+        Parameters
+        ----------
+        X : array-like or source of shape (N, D)
+            Of a source, each block of whole sequences is a batch.
+        lengths : array-like of shape (n_sequences,), default=None
+        sequence_weight : array-like of shape (n_sequences,), default=None
+        step_weight : array-like of shape (N,), default=None
+        states : array-like of shape (N,) of int, default=None
+            As for ``fit``.
+
+        Returns
+        -------
+        BaseHMM
+            The estimator itself. Its parameters are those of averaged statistics.
+
+        Raises
+        ------
+        ValueError
+            As by ``fit``; the model is then what it was before.
+
+        References
+        ----------
+        O. Cappé and E. Moulines, "On-line expectation-maximization algorithm for latent
+        data models", *J. R. Statist. Soc. B* 71 (2009), 593-613.
+        """
+        letters = self._check_letters()
+        remembered = getattr(self, "_remembered", None)
+        first = remembered is None
+        with features_kept_on_error(self):
+            rows = read_sequences(
+                self,
+                X,
+                lengths,
+                sequence_weight,
+                step_weight,
+                states,
+                reset=first,
+                here=True,
+            )
+            random_state = check_random_state(self.random_state)
+            given = self._given(letters) if first else self._unpacked(remembered.params)
+            begin = self._beginning(rows, given, random_state)
+            chains = Chains(self, begin.shapes, begin.learning)
+            state = rows.fold(
+                chains, DEFAULT_SCHEDULE, begin.draw() if first else remembered
+            )
+            params, repaired = finish(state, chains.m_step)
+        self._keep(params, begin, np.atleast_1d(repaired))
+        self._remembered = state
+        return self
+
+    # ------------------------------------------------------------------ fitting
+
+    def _check_letters(self):
+        """Return the names of parameters by letter; refuse letters of none."""
         self._validate_params()
         letters = self._letters()
         for name in ("params", "init_params"):
@@ -157,46 +243,38 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
                     f"{name} names {', '.join(map(repr, unknown))}, but what can be "
                     f"learned is {', '.join(map(repr, letters))}"
                 )
-        with features_kept_on_error(self):
-            rows = read_sequences(
-                self, X, lengths, sequence_weight, step_weight, states, reset=True
-            )
-            random_state = check_random_state(self.random_state)
-            X, weight = rows.sample(random_state)
-            given = self._given(letters)
-            n_features = self._count_features(X, given)
-            shapes = self._shapes(n_features)
-            given = self._check_parameters(given, shapes)
-            check_n_features(self, X, self._n_columns(shapes))
-            self._check_values(X, shapes)
-            learned = self._learn_from(X)
-            frozen = {name for key, name in letters.items() if key not in self.params}
-            learning = Learning(
-                check_fixed(self.fixed, shapes, frozen),
-                broadcast_prior(
-                    self.startprob_prior, shapes["startprob"], "startprob_prior"
-                ),
-                broadcast_prior(
-                    self.transmat_prior, shapes["transmat"], "transmat_prior"
-                ),
-                self._priors(shapes),
-            )
-            self._warn_of_few_data(X, shapes)
-            keeper = NoCheckpoint()
-            if checkpoint is not None:
-                data = {**rows.data, "lengths": lengths}
-                keeper = Checkpoint(checkpoint, self, data, RECORDS)
+        return letters
 
-            def start():
-                return self._start_params(X, weight, given, shapes, random_state)
+    def _beginning(self, rows, given, random_state):
+        """Return what a fit to these rows begins with, checked."""
+        X, weight = rows.sample(random_state)
+        n_features = self._count_features(X, given)
+        shapes = self._shapes(n_features)
+        given = self._check_parameters(given, shapes)
+        check_n_features(self, X, self._n_columns(shapes))
+        self._check_values(X, shapes)
+        self._warn_of_few_data(X, shapes)
+        return Beginning(
+            n_features,
+            shapes,
+            self._learn_from(X),
+            self._learning(shapes),
+            lambda: self._start_params(X, weight, given, shapes, random_state),
+        )
 
-            best = self._train(rows, start, shapes, learning, random_state, keeper)
-        vars(self.monitor_).update(best.monitor)
-        self._keep(best, n_features, learned)
-        self._warn(best)
-        return self
-
-    # ------------------------------------------------------------------ fitting
+    def _learning(self, shapes):
+        """Return what the M-step is told beside the statistics, checked."""
+        frozen = {
+            name for key, name in self._letters().items() if key not in self.params
+        }
+        return Learning(
+            check_fixed(self.fixed, shapes, frozen),
+            broadcast_prior(
+                self.startprob_prior, shapes["startprob"], "startprob_prior"
+            ),
+            broadcast_prior(self.transmat_prior, shapes["transmat"], "transmat_prior"),
+            self._priors(shapes),
+        )
 
     def _letters(self):
         return {**_CHAIN_LETTERS, **self._emission_letters}
@@ -219,7 +297,7 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             )
         return given
 
-    def _train(self, rows, start, shapes, learning, random_state, keeper):
+    def _train(self, rows, begin, random_state, keeper):
         """Return the best of ``n_init`` starts."""
         monitor = self.monitor_
         before = dict(vars(monitor))
@@ -227,13 +305,14 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             monitor.tol, monitor.n_iter = self.tol, self.n_iter
             monitor.verbose = self.verbose
         try:
-            return self._run_starts(rows, start, shapes, learning, random_state, keeper)
+            return self._run_starts(rows, begin, random_state, keeper)
         except BaseException:
             vars(monitor).update(before)
             raise
 
-    def _run_starts(self, rows, start, shapes, learning, random_state, keeper):
+    def _run_starts(self, rows, begin, random_state, keeper):
         monitor = self.monitor_
+        chains = Chains(self, begin.shapes, begin.learning)
         record = keeper.load(TrainingRecord())
         if record.random_state is not None:
             random_state.set_state(record.random_state)
@@ -242,7 +321,12 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
                 monitor._reset()
                 rows.memory = None
                 state = TrainingState(
-                    start(), dict(vars(monitor)), np.zeros(1, bool), False, None
+                    begin.draw(),
+                    dict(vars(monitor)),
+                    np.zeros(1, bool),
+                    False,
+                    None,
+                    None,
                 )
                 record = record._replace(
                     state=state, random_state=random_state.get_state()
@@ -252,11 +336,10 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             rows.memory = record.state.memory
             progress = Progress(record, keeper.save)
             state = train(
+                chains,
                 lambda params, progress=progress: rows.statistics(
-                    self, shapes, params, progress.take(), progress.on_block
+                    self, begin.shapes, params, progress.take(), progress.on_block
                 ),
-                lambda statistics, params: self._m_step(statistics, params, learning),
-                lambda params: self._log_prior(params, learning),
                 record.state,
                 monitor=monitor,
                 n_iter=self.n_iter,
@@ -316,16 +399,22 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             + self._log_emission_prior(params.emissions, learning)
         )
 
-    def _keep(self, trained, n_features, learned):
+    def _keep(self, params, begin, repaired):
         """Store the fitted attributes."""
-        params = trained.params
-        self.startprob_, self.transmat_ = params.startprob, params.transmat
-        for name, value in self._unpack(params.emissions).items():
+        for name, value in self._unpacked(params).items():
             setattr(self, f"{name}_", value)
-        for attribute, value in learned.items():
+        for attribute, value in begin.learned.items():
             setattr(self, attribute, value)
-        self.n_features = n_features
-        self.n_repairs_ = int(trained.repaired.sum())
+        self.n_features = begin.n_features
+        self.n_repairs_ = int(repaired.sum())
+
+    def _unpacked(self, params):
+        """Return parameters by name."""
+        return {
+            "startprob": params.startprob,
+            "transmat": params.transmat,
+            **self._unpack(params.emissions),
+        }
 
     def _warn_of_few_data(self, X, shapes):
         n_scalars = sum(self._n_scalars(shapes)[letter] for letter in set(self.params))
@@ -337,12 +426,12 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
                 n_scalars,
             )
 
-    def _warn(self, trained):
+    def _warn(self, repaired):
         """Say once what a user should know of the fit that was kept."""
         if self.n_repairs_:
-            which = ", ".join(map(str, np.flatnonzero(trained.repaired)))
+            which = ", ".join(map(str, np.flatnonzero(repaired)))
             warnings.warn(
-                f"{self.n_repairs_} of {trained.repaired.size} components collapsed or "
+                f"{self.n_repairs_} of {repaired.size} components collapsed or "
                 f"emptied and were repaired (components {which}); use fewer, or more "
                 "data.",
                 DegenerateComponentWarning,

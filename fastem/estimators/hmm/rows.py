@@ -8,6 +8,7 @@ from sklearn.base import clone
 from fastem.data.read_ahead import read_ahead
 from fastem.data.sequences import sequence_blocks
 from fastem.data.source import is_source, open_source
+from fastem.em.passes import PassStatistics, follow
 from fastem.estimators.hmm.training import statistics
 from fastem.estimators.hmm.validation import (
     check_n_features,
@@ -64,6 +65,15 @@ class ArraySequences:
             bounds = self._sequences.bounds
             raise ValueError(describe_impossible(error.row, bounds)) from None
 
+    def fold(self, chains, schedule, state):
+        """Return the state after one batch of all sequences."""
+        try:
+            found = follow(chains, schedule, state, self._sequences, None)
+        except ImpossibleObservation as error:
+            bounds = self._sequences.bounds
+            raise ValueError(describe_impossible(error.row, bounds)) from None
+        return found.state
+
 
 class SourceSequences:
     """Sequences of a source or on a cluster, block by block.
@@ -89,9 +99,27 @@ class SourceSequences:
         function = partial(_block_statistics, clone(model), shapes)
         return self._rows.statistics(function, params, so_far, on_block)
 
+    def fold(self, chains, schedule, state):
+        """Return the state after a batch for each block of sequences."""
+
+        def step(so_far, block, weight):
+            sequences = _read_block(chains.model, chains.shapes, *block)
+            state = ArraySequences(sequences).fold(chains, schedule, so_far.state)
+            return PassStatistics(0.0, 0.0, state)
+
+        return self._rows.fold(step, PassStatistics(0.0, 0.0, state)).state
+
 
 def read_sequences(
-    estimator, X, lengths, sequence_weight, step_weight, states, *, reset
+    estimator,
+    X,
+    lengths,
+    sequence_weight,
+    step_weight,
+    states,
+    *,
+    reset,
+    here=False,
 ):
     """Return the sequences of an array, a source or a Dask collection.
 
@@ -119,7 +147,7 @@ def read_sequences(
             raise ValueError(
                 f"{name} goes with X in memory or a memory map, not with a source"
             )
-    client = cluster.client_for(X)
+    client = None if here else cluster.client_for(X)
     if client is None:
         source = open_source(X)
         check_features(estimator, source, reset=reset)

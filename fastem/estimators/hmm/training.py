@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.em.stepwise import StepwiseState
 from fastem.execution.rows import SoFar
 from fastem.families.categorical import CategoricalParams, CategoricalStatistics
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
@@ -13,11 +14,13 @@ from fastem.families.multinomial import MultinomialParams, MultinomialStatistics
 from fastem.families.poisson import PoissonParams, PoissonStatistics
 from fastem.models.decoding import viterbi
 from fastem.models.hmm import (
+    Effort,
     HMMParams,
     HMMStatistics,
     ImpossibleObservation,
     e_step,
 )
+from fastem.models.stretches import Reach
 
 
 class Learning(NamedTuple):
@@ -39,6 +42,68 @@ class Learning(NamedTuple):
     emissions: Any
 
 
+class Beginning(NamedTuple):
+    """What a fit begins with.
+
+    Attributes
+    ----------
+    n_features : int
+    shapes : dict
+        The shape of each parameter.
+    learned : dict
+        Further attributes of the model.
+    learning : Learning
+    draw : callable
+        Returns parameters to begin with, what is not given drawn.
+    """
+
+    n_features: int
+    shapes: dict
+    learned: dict
+    learning: Learning
+    draw: Any
+
+
+class Chains(NamedTuple):
+    """What EM knows of a hidden Markov model.
+
+    Attributes
+    ----------
+    model : BaseHMM
+    shapes : dict
+    learning : Learning
+    """
+
+    model: Any
+    shapes: dict
+    learning: Learning
+
+    def e_step(self, params, sequences, weight=None):
+        """Return the statistics of sequences, without experience of any."""
+        return statistics(self.model, params, sequences, Effort(), Reach())
+
+    def maximize(self, statistics, params):
+        """Return parameters, repaired components, and whether priors dropped any."""
+        return self.model._m_step(statistics, params, self.learning)
+
+    def m_step(self, statistics, params):
+        """Return the most probable parameters and which components were repaired."""
+        return self.maximize(statistics, params)[:2]
+
+    def recenter(self, statistics, params, new_params):
+        """Return statistics about the means of ``params`` as about new ones."""
+        recenter = self.model._family.recenter
+        return statistics._replace(
+            emissions=recenter(
+                statistics.emissions, params.emissions, new_params.emissions
+            )
+        )
+
+    def log_prior(self, params):
+        """Return the log density of the priors, up to a constant."""
+        return self.model._log_prior(params, self.learning)
+
+
 class TrainingState(NamedTuple):
     """How far one start has come; training goes on from it as if never interrupted.
 
@@ -53,6 +118,8 @@ class TrainingState(NamedTuple):
         Whether the objective may fall in the next iteration.
     memory : tuple
         How far recursions had to reach.
+    statistics : HMMStatistics or None
+        Of the last iteration, about the means of ``params``.
     """
 
     params: Any
@@ -60,6 +127,7 @@ class TrainingState(NamedTuple):
     repaired: np.ndarray
     excused: bool
     memory: tuple
+    statistics: Any
 
     @property
     def objective(self):
@@ -130,19 +198,16 @@ def statistics(model, params, sequences, effort, reach):
     return e_step(model._family, params, sequences, effort)
 
 
-def train(e_step, m_step, log_prior, state, *, monitor, n_iter, memory, on_iteration):
+def train(chains, e_step, state, *, monitor, n_iter, memory, on_iteration):
     """Iterate until the monitor says that it is enough.
 
     L. E. Baum et al., *Ann. Math. Statist.* 41 (1970), 164-171.
 
     Parameters
     ----------
+    chains : Chains
     e_step : callable
-        ``e_step(params) -> statistics``.
-    m_step : callable
-        ``m_step(statistics, params) -> (params, repaired, dropped)``: the second says
-        which components were repaired, the third whether the objective may fall.
-    log_prior : callable
+        ``e_step(params) -> statistics`` of all sequences.
     state : TrainingState
         Where to start, or to go on.
     monitor : ConvergenceMonitor
@@ -162,16 +227,25 @@ def train(e_step, m_step, log_prior, state, *, monitor, n_iter, memory, on_itera
     while monitor.iter < n_iter and not finished:
         statistics = e_step(state.params)
         log_likelihood = float(statistics.log_likelihood)
-        objective = log_likelihood + log_prior(state.params)
+        objective = log_likelihood + chains.log_prior(state.params)
         monitor.report(log_likelihood, objective, state.excused)
-        params, repaired, dropped = m_step(statistics, state.params)
+        params, repaired, dropped = chains.maximize(statistics, state.params)
         state = TrainingState(
             params,
             copy.deepcopy(vars(monitor)),
             state.repaired | repaired,
             bool(dropped or repaired.any()),
             memory(),
+            chains.recenter(statistics, state.params, params),
         )
         on_iteration(state)
         finished = monitor.converged
     return state
+
+
+def remember(state):
+    """Return what further batches are weighed against, None if there is nothing."""
+    found = state.statistics
+    if found is None:
+        return None
+    return StepwiseState(state.params, found, found, 1.0, float(found.total_weight), 1)
