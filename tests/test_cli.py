@@ -158,7 +158,7 @@ def asked(monkeypatch):
         asked.append(items)
         return [("a kernel", lambda: None)]
 
-    monkeypatch.setattr(fastem.cli, "warmup_steps", steps)
+    monkeypatch.setattr(fastem.cli.warmup, "warmup_steps", steps)
     return asked
 
 

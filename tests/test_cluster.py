@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastem.compile import serial_kernels
+from fastem.data.source import open_source
 from fastem.em.loop import begin, run_em
 from fastem.execution import cluster
 from fastem.families.gaussian import Regularization
@@ -256,14 +258,13 @@ class TestOneProcessAndMany:
         """Chunks that end within sequences are cut anew where these end."""
         want = chain_statistics(chain(X), (X, LENGTHS))
         data = da.from_array(X, chunks=(1000, D))
-        got = statistics_of(
-            processes, data, chain_statistics, chain(X), lengths=LENGTHS
-        )
+        options = {"lengths": LENGTHS, "sequences": True}
+        got = statistics_of(processes, data, chain_statistics, chain(X), **options)
         assert_close(got, want, 1e-10)
         sequence = np.repeat([f"run {i}" for i in range(60)], LENGTHS)
         frame = pd.DataFrame({"run": sequence, **dict(zip("xyz", X.T, strict=True))})
         data = cut_frame(frame, np.cumsum(LENGTHS)[[9, 25, 26]])
-        options = {"sequence_column": "run"}
+        options = {"sequence_column": "run", "sequences": True}
         got = statistics_of(processes, data, chain_statistics, chain(X), **options)
         assert_close(got, want, 1e-10)
 
@@ -300,17 +301,50 @@ class TestOneProcessAndMany:
         got = cluster.reduce(threads, partitions, mixture_statistics, start(X))
         assert_close(got, mixture_statistics(start(X), X[X[:, 0] > 0]))
 
-    def test_source(self, threads, X):
-        source = Blocks(X, 1000)
+    @pytest.mark.parametrize("kind", ["own", "npy", "parquet"])
+    def test_source(self, threads, X, tmp_path, kind):
+        source = self.source(kind, X, tmp_path)
         partitions = cluster.partitions_of(source)
-        assert partitions.feature_names.tolist() == ["x", "y", "z"]
         assert cluster.lengths(threads, partitions).tolist() == [1000] * 6 + [7]
         got = cluster.reduce(threads, partitions, mixture_statistics, start(X))
         assert_close(got, mixture_statistics(start(X), X))
-        ended = Blocks(X, 1000, sequence=np.repeat(np.arange(7), 1000)[:N])
-        got = statistics_of(threads, ended, chain_statistics, chain(X))
-        want = chain_statistics(chain(X), (X, [1000] * 6 + [7]))
+        want = chain_statistics(chain(X), (X, LENGTHS))
+        options = {"lengths": LENGTHS, "sequences": True}
+        got = statistics_of(threads, source, chain_statistics, chain(X), **options)
         assert_close(got, want, 1e-10)
+
+    def source(self, kind, X, folder):
+        if kind == "own":
+            return Blocks(X, 1000)
+        path = folder / f"rows.{kind}"
+        if kind == "npy":
+            np.save(path, X)
+        else:
+            pytest.importorskip("pyarrow")
+            pd.DataFrame(X, columns=["x", "y", "z"]).to_parquet(path)
+        return open_source(str(path), block_rows=1000)
+
+    def test_source_that_knows_sequences(self, threads, X):
+        ids = np.repeat(np.arange(4), [500, 500, 1500, N - 2500])
+        source = Blocks(X, 500, ids)
+        # A mixture does not ask for them.
+        got = statistics_of(threads, source, mixture_statistics, start(X))
+        assert_close(got, mixture_statistics(start(X), X))
+        with pytest.raises(ValueError, match="sequence 2 goes on from one partition"):
+            statistics_of(threads, source, chain_statistics, chain(X), sequences=True)
+        ids[1000:] = np.arange(N - 1000) // 500 % 3
+        want = chain_statistics(chain(X), (X, [500] * 12 + [7]))
+        got = statistics_of(threads, source, chain_statistics, chain(X), sequences=True)
+        assert_close(got, want, 1e-10)
+
+    def test_one_sequence(self, threads, X):
+        want = chain_statistics(chain(X), (X, [N]))
+        call = functools.partial(statistics_of, threads, sequences=True)
+        whole = da.from_array(X, chunks=-1)
+        assert_close(call(whole, chain_statistics, chain(X)), want, 1e-10)
+        for data in (whole.rechunk((3000, D)), Blocks(X, 3000), frame_of(X, 3)):
+            with pytest.raises(ValueError, match="is one sequence in 3 partitions"):
+                call(data, chain_statistics, chain(X))
 
 
 class Block(NamedTuple):
@@ -322,23 +356,26 @@ class Blocks:
     """A source by the interface alone."""
 
     name, n_features, dtype = "blocks", D, np.dtype(np.float64)
-    feature_names = np.array(["x", "y", "z"], object)
+    feature_names = None
 
     def __init__(self, X, size, sequence=None):
         self.X, self.n_rows, self.block_rows = X, len(X), size
-        self.sequence = sequence
+        self.sequence = np.empty(0, np.int64) if sequence is None else sequence
 
     def blocks(self, start=0):
         for i in range(start * self.block_rows, self.n_rows, self.block_rows):
             rows = slice(i, i + self.block_rows)
-            none = np.empty(0, np.int64)
-            yield Block(
-                self.X[rows], none if self.sequence is None else self.sequence[rows]
-            )
+            yield Block(self.X[rows], self.sequence[rows])
 
 
 class Names(NamedTuple):
     names: str
+
+
+def extents(params, block):
+    X, lengths = block
+    assert sum(lengths) == len(X)
+    return Names("".join(f"{n} " for n in lengths))
 
 
 def block_types(params, X):
@@ -424,7 +461,7 @@ def test_an_error_reaches_the_caller(threads):
     with pytest.raises(ValueError, match="negative") as caught:
         statistics_of(threads, data, refuse_negative)
     assert str(caught.value) == "negative at row 13, column 1"
-    assert caught.value.__notes__ == [f"in partition 3 of dask array ({data.name})"]
+    assert caught.value.__notes__ == [f"in partition 3 of dask array {data.name}"]
 
 
 def test_an_interrupt_cancels(threads, X, monkeypatch):
@@ -444,20 +481,20 @@ def test_an_interrupt_cancels(threads, X, monkeypatch):
 def test_no_rows(threads, data):
     partitions = cluster.partitions_of(data)
     lengths = cluster.lengths(threads, partitions)
-    with pytest.raises(ValueError, match=r"dask array \(.*\) has no rows"):
+    with pytest.raises(ValueError, match=r"dask array .* has no rows"):
         cluster.reduce(threads, partitions, extent, None)
-    with pytest.raises(ValueError, match=r"dask array \(.*\) has no rows"):
+    with pytest.raises(ValueError, match=r"dask array .* has no rows"):
         cluster.sample(threads, partitions, lengths, 5, 0)
 
 
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (da.ones(9), {}, r"N rows .* shape is \(9,\)"),
-        (da.ones((2, 3, 4)), {}, r"N rows .* shape is \(2, 3, 4\)"),
-        (da.ones((9, 2), dtype=complex), {}, "should be of numbers.*complex128"),
+        (da.ones(9), {}, r"2-D .* shape \(9,\)"),
+        (da.ones((2, 3, 4)), {}, r"2-D .* shape \(2, 3, 4\)"),
+        (da.ones((9, 2), dtype=complex), {}, "array of numbers.*complex128"),
         (da.ones((9, 2)), {"lengths": [4, 4]}, "lengths sum to 8, .* has 9 rows"),
-        (da.ones((9, 2)), {"lengths": []}, "lengths sum to 0, .* has 9 rows"),
+        (da.ones((9, 2)), {"lengths": []}, "sum to 0, .* has 9 rows"),
     ],
 )
 def test_arrays_refused(data, options, message):
@@ -477,11 +514,11 @@ class TestFrames:
 
     def test_text_is_refused_by_name(self, X):
         data = frame_of(X, 5, name=["text"] * N)
-        with pytest.raises(ValueError, match="column 'name' of the dask data frame"):
+        with pytest.raises(ValueError, match="column 'name' of the dask DataFrame"):
             cluster.partitions_of(data)
-        with pytest.raises(ValueError, match="no column 'nome'; its columns are"):
+        with pytest.raises(ValueError, match="no column 'nome'; it has"):
             cluster.partitions_of(data, columns=["a", "nome"])
-        with pytest.raises(ValueError, match="no column of numbers"):
+        with pytest.raises(ValueError, match="distinct and at least one"):
             cluster.partitions_of(data[["name"]], sequence_column="name")
 
     @pytest.mark.parametrize(
@@ -499,25 +536,34 @@ class TestFrames:
         assert_same_bits(rows, np.array([[1], [np.nan], [3]], want))
 
     @pytest.mark.parametrize(
-        ("runs", "message"),
-        [
-            ("aab|bcc", "sequence 'b' lies in several pieces"),
-            ("aab|ccd|eea", "sequence 'a' lies in several pieces"),
-            ("aba|ccd", "sequence 'a' lies in several pieces"),
-        ],
+        "runs", ["aab|bcc", "aab|ccd|dda", "aab||bcc", "aaa|aaa|abb", "aab|" * 8 + "b"]
     )
-    def test_sequences_in_pieces_are_refused(self, threads, runs, message):
-        names = list(runs.replace("|", ""))
-        frame = pd.DataFrame({"run": names, "x": np.arange(len(names))})
-        data = cut_frame(frame, range(3, len(names), 3))
-        partitions = cluster.partitions_of(data, sequence_column="run")
-        with pytest.raises(ValueError, match=message):
-            cluster.lengths(threads, partitions)
+    def test_sequences_in_two_partitions_are_refused(self, threads, runs):
+        data = self.runs(runs)
+        with pytest.raises(ValueError, match=r"sequence '[abd]' goes on from one"):
+            statistics_of(threads, data, extents, sequence_column="run", sequences=True)
+
+    @pytest.mark.parametrize("runs", ["aab|ccd", "aba|bba|b", "aab||ccc", "aab|" * 9])
+    def test_runs_are_sequences(self, threads, runs):
+        """A name that comes back later begins another sequence."""
+        data = self.runs(runs)
+        got = statistics_of(
+            threads, data, extents, sequence_column="run", sequences=True
+        )
+        rows = runs.replace("|", "")
+        assert got.names == "".join(
+            f"{len(list(run))} " for _, run in itertools.groupby(rows)
+        )
+
+    def runs(self, runs):
+        blocks = [list(block) for block in runs.split("|")]
+        names = [name for block in blocks for name in block]
+        frame = pd.DataFrame({"run": names, "x": np.ones(len(names))})
+        return cut_frame(frame, np.cumsum([len(block) for block in blocks])[:-1])
 
     def test_a_nameless_sequence(self, threads):
-        frame = pd.DataFrame({"run": ["a", None], "x": [1.0, 2.0]})
-        data = dd.from_pandas(frame, npartitions=1)
-        with pytest.raises(ValueError, match=r"'run' should name .* row 1 has no "):
+        data = dd.from_pandas(pd.DataFrame({"run": ["a", None], "x": [1.0, 2.0]}))
+        with pytest.raises(ValueError, match="column 'run' is empty in row 1"):
             statistics_of(threads, data, sequence_column="run")
 
 

@@ -4,6 +4,7 @@ pass; anything that is not such rows is refused with its place and a way out."""
 import datetime
 import decimal
 import json
+import mmap
 import subprocess
 import sys
 import threading
@@ -125,7 +126,7 @@ STORES = {
     ),
     "filtered arrow dataset": lambda X, folder: pyarrow.dataset.dataset(
         parquet(X, folder / "x.parquet")
-    ).filter(pyarrow.dataset.field("a") > -1e300),
+    ).filter(pyarrow.dataset.field("a").is_valid()),
     "polars LazyFrame": lambda X, folder: polars.scan_parquet(
         parquet(X, folder / "x.parquet", row_group_size=37)
     ),
@@ -190,8 +191,6 @@ def test_blocks_start_at_any_block(store, block_rows, tmp_path):
 @pytest.mark.parametrize("dtype", ["f4", "f2", "i8", "u2", "i1", "?"])
 @pytest.mark.parametrize("store", STORES)
 def test_numbers_of_any_type(store, dtype, tmp_path):
-    if dtype == "f2" and store.startswith("polars"):
-        pytest.skip("polars reads float16 as float32")
     X = rows(dtype)
     source = open_source(STORES[store](X, tmp_path), block_rows=100)
     assert source.dtype == (np.float32 if dtype == "f4" else np.float64)
@@ -215,20 +214,22 @@ def test_a_fingerprint_is_that_of_the_data(store, tmp_path):
     X = rows()
     of_first = fingerprint(X, tmp_path / "a")
     assert fingerprint(X.copy(), tmp_path / "b") == of_first
-    assert fingerprint(X, tmp_path / "b", block_rows=9) != of_first
+    assert fingerprint(X, tmp_path / "c", block_rows=9) != of_first
     X[3, 1] += 1e-9
-    assert fingerprint(X, tmp_path / "c") != of_first
-    if open_source(STORES[store](X, tmp_path / "c")).n_rows is not None:
+    assert fingerprint(X, tmp_path / "d") != of_first
+    if of_first["n_rows"] is not None:
         X = rows()
         X[-3, 1] += 1e-9
-        assert fingerprint(X, tmp_path / "d") != of_first
+        assert fingerprint(X, tmp_path / "e") != of_first
 
 
 def test_npy_blocks_are_views_of_the_file(tmp_path):
     source = open_source(npy(rows(np.float32), tmp_path / "x.npy"), block_rows=200)
     for block in source.blocks():
-        assert isinstance(block.X.base, np.memmap)
-        assert not block.X.flags.writeable
+        owner = block.X
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        assert isinstance(owner, mmap.mmap)
 
 
 def test_blocks_are_of_a_size_and_read_whole_chunks(tmp_path, monkeypatch):
@@ -321,7 +322,7 @@ def test_bad_columns_are_named(kind, tmp_path):
     with pytest.raises(ValueError, match=r"column 'who' of .*columns=\[") as caught:
         open_source(data)
     assert place in str(caught.value)
-    with pytest.raises(ValueError, match="no column 'none'.*it has 'who', 'whole'"):
+    with pytest.raises(ValueError, match=r"no column 'none'.*it has 'who', 'whole'"):
         open_source(data, columns=["whole", "none"])
     with pytest.raises(ValueError, match="no column 'none'"):
         open_source(data, columns=["whole"], sequence_column="none")
@@ -355,7 +356,7 @@ def test_sequence_ids_of_any_type():
 def test_a_row_without_a_sequence_is_named(ids):
     data = pyarrow.table({"x": [1.0, 2, 3], "id": ids})
     source = open_source(data, sequence_column="id")
-    with pytest.raises(ValueError, match="column 'id' of .* is empty in row 1"):
+    with pytest.raises(ValueError, match=r"column 'id' of .* is empty in row 1"):
         list(source.blocks())
 
 
@@ -461,7 +462,7 @@ def test_parquet_of_a_column_that_turns_to_text_is_named(tmp_path):
     first = parquet(rows(), tmp_path / "x.parquet")
     texts = pyarrow.table({"a": ["1"], "b": [1.0], "c": [1.0]})
     pyarrow.parquet.write_table(texts, tmp_path / "y.parquet")
-    with pytest.raises(ValueError, match="column 'a' of .*y.parquet holds string"):
+    with pytest.raises(ValueError, match=r"column 'a' of .*y.parquet holds string"):
         open_source(tmp_path)
     source = open_source(tmp_path, columns=["c", "b"])
     assert source.n_rows == N + 1
@@ -611,7 +612,7 @@ import sys, numpy as np
 from fastem.data.source import is_source, open_source
 assert not is_source(np.ones((2, 2))) and is_source("x.parquet")
 list(open_source([np.ones((2, 2))]).blocks())
-print({"pyarrow", "polars", "zarr", "h5py", "dask"} & sys.modules.keys())
+print({"polars", "zarr", "h5py", "dask"} & sys.modules.keys())
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -633,24 +634,16 @@ def test_reading_ahead_keeps_the_order_and_ends_its_thread():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
-def test_reading_ahead_stays_within_its_depth(depth):
-    taken = 0
-    furthest = threading.Event()
-
-    def numbers():
-        for i in range(30):
-            if i == taken + depth:
-                furthest.set()
-            # The consumer holds `taken`; `depth` more may have been read.
-            assert i <= taken + depth
-            yield i
-
-    for i in read_ahead(numbers(), depth):
-        taken = i + 1
-        if taken + depth < 30:
-            assert furthest.wait(10)
-            furthest.clear()
-    assert taken == 30
+def test_reading_ahead_goes_as_far_as_its_depth(depth):
+    read = []
+    patience = threading.Event()
+    for taken, _ in enumerate(read_ahead(map(read.append, range(30)), depth), start=1):
+        for _ in range(1000):
+            if len(read) == min(30, taken + depth):
+                break
+            patience.wait(0.01)
+        patience.wait(0.001)
+        assert len(read) == min(30, taken + depth)
 
 
 @pytest.mark.parametrize("error", [ValueError("bad block"), KeyboardInterrupt()])
@@ -806,7 +799,7 @@ def test_files_and_blocks_are_sequences(store, expected, block_rows, tmp_path):
     assert lengths.tolist() == [9, 491]
 
 
-@pytest.mark.parametrize("lengths", [[300, 100], [300, 300], [200] * 3, []])
+@pytest.mark.parametrize("lengths", [[300, 100], [300, 300], [200] * 3])
 @pytest.mark.parametrize("store", ["npy", "callable", "polars LazyFrame"])
 def test_lengths_that_do_not_sum_to_the_rows(store, lengths, tmp_path):
     source = open_source(STORES[store](rows(), tmp_path), block_rows=100)
@@ -815,7 +808,7 @@ def test_lengths_that_do_not_sum_to_the_rows(store, lengths, tmp_path):
         list(sequence_blocks(source, lengths))
 
 
-@pytest.mark.parametrize("lengths", [[500, 0], [-1, 501], [1.5], [[500]], ["a"]])
+@pytest.mark.parametrize("lengths", [[500, 0], [-1, 501], [1.5], [[500]], ["a"], []])
 def test_lengths_are_positive_integers(lengths, tmp_path):
     source = open_source([rows()])
     with pytest.raises(

@@ -269,9 +269,21 @@ class TestBlending:
             MEAN,
             at(start),
         )
-        want = gaussian_sums(X, weighted, state.params.means, kind)
-        assert_close(state.statistics, want, **CLOSE)
+        means = state.params.means
+        so_far = [
+            gaussian_sums(X[: b.stop], weighted[: b.stop], means, kind) for b in batches
+        ]
+        assert_close(state.statistics, so_far[-1], **CLOSE)
         assert state.n_steps == len(batches)
+
+        # Each running mean weighs the integral of t**p over its batch.
+        total = so_far[-1].total_weight
+        ages = [0.0, *(one.total_weight / total for one in so_far)]
+        averaged = scale(so_far[0], 0.0)
+        for (a, b), one in zip(itertools.pairwise(ages), so_far, strict=True):
+            share = b ** (AVERAGE_POWER + 1) - a ** (AVERAGE_POWER + 1)
+            averaged = add(averaged, scale(one, share * total / one.total_weight))
+        assert_close(state.averaged, averaged, **CLOSE)
 
     @EXAMPLES
     @given(stream=streams(), exponent=st.floats(0.51, 1), offset=st.floats(0, 10))
@@ -367,6 +379,22 @@ class TestBlending:
         )
         state = begin(at(means), some, still, FAMILIES["diag"].recenter)
         assert step(state, none, still, FAMILIES["diag"].recenter, MEAN) is state
+
+    def test_a_first_batch_of_several_takes_their_time(self):
+        rng = np.random.default_rng(0)
+        X, weighted = rng.normal(size=(40, 2)), rng.dirichlet(np.ones(3), 40)
+        means = np.zeros((3, 2))
+        several, one = (
+            gaussian_sums(X[rows], weighted[rows], means, "full")
+            for rows in (slice(0, 30), slice(30, 40))
+        )
+        recenter = FAMILIES["full"].recenter
+        state = begin(at(means), several, still, recenter, unit=10.0)
+        assert state.time == pytest.approx(3, rel=1e-14)
+        state = step(state, one, still, recenter, FADING)
+        gain = (4 + FADING.offset) ** -FADING.exponent
+        want = add(scale(several, (1 - gain) * 40 / 30), scale(one, gain * 40 / 10))
+        assert_close(state.statistics, want, **CLOSE)
 
     def test_repeated_batches_add_no_weight(self):
         means = np.zeros((2, 1))
