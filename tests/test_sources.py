@@ -5,6 +5,7 @@ import datetime
 import decimal
 import json
 import mmap
+import os
 import subprocess
 import sys
 import threading
@@ -353,8 +354,19 @@ def test_sequence_ids_of_any_type():
 
 
 @pytest.mark.parametrize("ids", [[1, None, 2], ["a", None, "b"], [1.0, None, 2.0]])
-def test_a_row_without_a_sequence_is_named(ids):
-    data = pyarrow.table({"x": [1.0, 2, 3], "id": ids})
+@pytest.mark.parametrize(
+    "collect",
+    [
+        lambda data: data,
+        polars.from_arrow,
+        lambda data: dask.dataframe.from_pandas(data.to_pandas(), npartitions=2),
+        lambda data: dask.dataframe.from_pandas(
+            data.to_pandas().convert_dtypes(), npartitions=2
+        ),
+    ],
+)
+def test_a_row_without_a_sequence_is_named(collect, ids):
+    data = collect(pyarrow.table({"x": [1.0, 2, 3], "id": ids}))
     source = open_source(data, sequence_column="id")
     with pytest.raises(ValueError, match=r"column 'id' of .* is empty in row 1"):
         list(source.blocks())
@@ -495,6 +507,33 @@ def test_a_file_that_changes_is_named(store, tmp_path):
     with pytest.raises(ValueError, match=f"{path} changed since it was opened"):
         next(source.blocks())
     assert open_source(path).fingerprint() != before
+
+
+def test_a_npy_file_that_ends_while_it_is_read_is_named(tmp_path):
+    path = npy(rows(), tmp_path / "x.npy")
+    every = open_source(path, block_rows=100).blocks()
+    next(every)
+    os.truncate(path, 8000)
+    with pytest.raises(ValueError, match=f"{path} lost rows while it was read"):
+        list(every)
+
+
+def test_parquet_row_groups_are_not_held_in_memory(tmp_path):
+    X = rows(n_rows=1_000_000)
+    path = parquet(X, tmp_path / "x.parquet", row_group_size=len(X))
+    before, most = pyarrow.total_allocated_bytes(), 0
+    for _ in open_source(path, block_rows=10_000).blocks():
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+    assert most < X.nbytes
+
+
+def test_a_filter_is_part_of_the_fingerprint(tmp_path):
+    data = pyarrow.dataset.dataset(parquet(rows(), tmp_path / "x.parquet"))
+    column = pyarrow.dataset.field("a")
+    assert (
+        open_source(data.filter(column > 0)).fingerprint()
+        != open_source(data.filter(column < 0)).fingerprint()
+    )
 
 
 BAD_BLOCKS = {

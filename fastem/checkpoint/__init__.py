@@ -1,8 +1,9 @@
 """What outlives a process: files of arrays and JSON, and what they were made from."""
 
 from fastem.checkpoint.archive import read_archive, remove_leftovers, write_archive
+from fastem.checkpoint.encoding import decode, encode
 from fastem.checkpoint.fingerprints import differences, fingerprint
-from fastem.checkpoint.trees import decode, encode, pack, unpack
+from fastem.checkpoint.packing import pack, unpack
 
 __all__ = [
     "decode",

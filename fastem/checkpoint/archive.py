@@ -49,7 +49,8 @@ def write_archive(path, kind, arrays, meta):
     arrays : dict of ndarray
         By names; none may hold Python objects.
     meta : dict
-        What JSON can say. It reads back as JSON does: tuples as lists.
+        What JSON can say, infinities besides. It reads back as JSON does: tuples as
+        lists.
 
     Raises
     ------

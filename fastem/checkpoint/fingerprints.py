@@ -17,7 +17,7 @@ def fingerprint(data):
 
     Parameters
     ----------
-    data : ndarray or Source
+    data : array-like of numbers or Source
         A source is asked for its own fingerprint.
 
     Returns
@@ -41,6 +41,8 @@ def fingerprint(data):
     if hasattr(data, "fingerprint"):
         return data.fingerprint()
     data = np.asarray(data)
+    if data.dtype.hasobject:  # of which the bytes say where in memory they are
+        data = data.astype(np.float64)
     digest = hashlib.blake2b(digest_size=16)
     whole = data.nbytes <= _WHOLE_BYTES
     flat = data.reshape(-1) if data.flags.c_contiguous else data.flat

@@ -86,11 +86,20 @@ def print_report(report, as_json):
     if as_json:
         click.echo(json.dumps(report))
         return
-    labels = {name: _LABELS.get(name, name.replace("_", " ")) for name in report}
-    width = max(map(len, labels.values()))
-    for name, value in report.items():
-        if value is not None:
-            click.echo(f"{labels[name]:<{width}}  {_text(value)}")
+    print_lines(
+        {
+            _LABELS.get(name, name.replace("_", " ")): _text(value)
+            for name, value in report.items()
+            if value is not None
+        }
+    )
+
+
+def print_lines(texts):
+    """Print labels and texts in two columns."""
+    width = max(map(len, texts))
+    for label, text in texts.items():
+        click.echo(f"{label:<{width}}  {text}")
 
 
 def note(message):

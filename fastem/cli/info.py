@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from fastem.cli.common import ModelCommand, paragraph, print_report
+from fastem.cli.common import ModelCommand, paragraph, print_lines, print_report
 from fastem.estimators.hmm.base import BaseHMM
 from fastem.estimators.persistence import load
 
@@ -45,7 +45,7 @@ def info(path, as_json):
     for title, lines in (("parameters", parameters), ("sizes", sizes)):
         if lines:
             click.echo(f"\n{title}")
-            print_report({f"  {name}": str(v) for name, v in lines.items()}, as_json)
+            print_lines({f"  {name}": value for name, value in lines.items()})
 
 
 def _version(path):

@@ -68,23 +68,22 @@ class _FitProgress(SilentMonitor):
         seconds, done = time.monotonic() - then, self._passes() - passes
         return done / seconds if seconds > 0 and done > 0 else None
 
-    def _texts(self):
+    def _text(self):
         """Return what there is to say: start, iteration, likelihood, pace, rest."""
-        texts = dict.fromkeys(("start", "log_likelihood", "pace", "left"), "")
-        texts["iteration"] = f"iteration {self._n_iter}/{self._max_iter}"
+        texts = [f"iteration {self._n_iter}/{self._max_iter}"]
         if self._n_init is not None and self._n_init > 1:
-            texts["start"] = f"start {self._init + 1}/{self._n_init}"
+            texts.insert(0, f"start {self._init + 1}/{self._n_init}")
         if self._log_likelihood is not None:
-            texts["log_likelihood"] = f"log-likelihood {self._log_likelihood:.8g}"
+            texts.append(f"log-likelihood {self._log_likelihood:.8g}")
         pace = self._passes_a_second()
         if pace is not None:
-            texts["pace"] = f"{pace * self._n_rows:,.0f} rows/s"
+            texts.append(f"{pace * self._n_rows:,.0f} rows/s")
             if self._n_init is not None:
                 starts = self._n_init - self._init
                 passes = starts * self._max_iter - self._passes()
                 seconds = timedelta(seconds=round(passes / pace))
-                texts["left"] = f"at most {seconds} left"
-        return texts
+                texts.append(f"at most {seconds} left")
+        return ", ".join(texts)
 
     def _show(self):
         """Show where the fit is."""
@@ -93,7 +92,9 @@ class _FitProgress(SilentMonitor):
 class _FitLines(_FitProgress):
     """Print a line now and then, and one at the end of each start."""
 
-    _shown = -float("inf")
+    def __init__(self, n_rows, max_iter):
+        super().__init__(n_rows, max_iter)
+        self._shown = time.monotonic()
 
     def end_init(self, lower_bound, converged):
         """Print what a start came to."""
@@ -107,11 +108,7 @@ class _FitLines(_FitProgress):
         if time.monotonic() - self._shown < SECONDS_BETWEEN_LINES:
             return
         self._shown = time.monotonic()
-        texts = self._texts()
-        order = "start", "iteration", "log_likelihood", "pace", "left"
-        if self._n_read:
-            texts["iteration"] += f", {self._n_read:,} of {self._n_rows:,} rows"
-        note(", ".join(texts[name] for name in order if texts[name]))
+        note(f"{self._text()} (row {self._n_read:,} of {self._n_rows:,})")
 
 
 class _FitBar(_FitProgress):
@@ -125,10 +122,12 @@ class _FitBar(_FitProgress):
     def __init__(self, n_rows, max_iter, progress):
         super().__init__(n_rows, max_iter)
         self._progress = progress
-        self._task = progress.add_task("", total=max_iter, **self._texts())
+        self._task = progress.add_task(self._text(), total=max_iter)
 
     def _show(self):
-        self._progress.update(self._task, completed=self._passes(), **self._texts())
+        self._progress.update(
+            self._task, description=self._text(), completed=self._passes()
+        )
 
 
 class WatchedMonitor(ConvergenceMonitor):
@@ -161,8 +160,7 @@ def fit_progress(n_rows, max_iter):
         return
     from rich.progress import BarColumn
 
-    texts = ("start", "iteration", "log_likelihood", "pace", "left")
-    columns = [BarColumn(bar_width=None), *(f"{{task.fields[{t}]}}" for t in texts)]
+    columns = BarColumn(bar_width=None), "{task.description}"
     with _drawing(columns) as progress:
         yield _FitBar(n_rows, max_iter, progress)
 
@@ -175,7 +173,7 @@ def rows_progress(what, n_rows):
         return
     from rich.progress import BarColumn, TimeRemainingColumn
 
-    columns = ["{task.description}", BarColumn(bar_width=None), TimeRemainingColumn()]
+    columns = "{task.description}", BarColumn(bar_width=None), TimeRemainingColumn()
     with _drawing(columns) as progress:
         task = progress.add_task(what, total=n_rows)
         yield lambda n_read, of: progress.update(task, completed=n_read)

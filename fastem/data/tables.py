@@ -165,12 +165,9 @@ def _numbers_of(values, where, first_row):
     """
     if values.dtype.kind in "biu":
         return values.astype(np.int64)
-    if values.dtype.kind == "O":
-        missing = np.flatnonzero(np.equal(values, None, dtype=object))
-    else:
-        missing = np.flatnonzero(values != values)
-    if missing.size:
-        raise ValueError(f"{where} is empty in row {first_row + missing[0]}")
+    missing = (values != values) | np.equal(values, None, dtype=object).astype(bool)
+    if missing.any():
+        raise ValueError(f"{where} is empty in row {first_row + missing.argmax()}")
     changes = np.flatnonzero(values[1:] != values[:-1]) + 1
     starts = np.append(0, changes)[: len(values)]
     numbers = np.array([_digest(value) for value in values[starts]], np.int64)

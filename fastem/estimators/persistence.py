@@ -57,8 +57,23 @@ NAMED_TUPLES = (
 
 _MAIN_ARRAYS = {"GaussianMixture": "means_", "KMeans": "cluster_centers_"}
 
-# Attributes of which scikit-learn's estimators know nothing.
-_OURS_ALONE = ("n_repairs_", "n_decreases_")
+# Fitted attributes of scikit-learn's two.
+_SHARED = {
+    "cluster_centers_",
+    "converged_",
+    "covariances_",
+    "feature_names_in_",
+    "inertia_",
+    "labels_",
+    "lower_bound_",
+    "lower_bounds_",
+    "means_",
+    "n_features_in_",
+    "n_iter_",
+    "precisions_",
+    "precisions_cholesky_",
+    "weights_",
+}
 
 
 class Saveable:
@@ -163,14 +178,13 @@ def load(path):
     --------
     >>> import os, tempfile
     >>> import numpy as np
-    >>> from fastem import GaussianMixture
-    >>> from fastem.estimators.persistence import load, save
+    >>> import fastem
     >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
-    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture = fastem.GaussianMixture(n_components=2, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "mixture.npz")
-    ...     save(mixture, path)
-    ...     loaded = load(path)
+    ...     mixture.save(path)
+    ...     loaded = fastem.load(path)
     >>> loaded
     GaussianMixture(n_components=2, random_state=0)
     >>> bool((loaded.score_samples(X) == mixture.score_samples(X)).all())
@@ -192,10 +206,9 @@ def to_sklearn(model):
     --------
     >>> import numpy as np
     >>> from fastem import KMeans
-    >>> from fastem.estimators.persistence import to_sklearn
     >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
     >>> kmeans = KMeans(n_clusters=2, random_state=0).fit(X)
-    >>> twin = to_sklearn(kmeans)
+    >>> twin = kmeans.to_sklearn()
     >>> type(twin).__module__.partition(".")[0]
     'sklearn'
     >>> bool((twin.predict(X) == kmeans.predict(X)).all())
@@ -209,9 +222,10 @@ def to_sklearn(model):
     shared = twin.get_params()
     parameters = model.get_params()
     twin.set_params(**{k: v for k, v in parameters.items() if k in shared})
-    for name, value in vars(model).items():
-        if name.endswith("_") and name not in _OURS_ALONE:
-            setattr(twin, name, copy.deepcopy(value))
+    for name in _SHARED:
+        vars(twin).pop(name, None)
+        if name in vars(model):
+            setattr(twin, name, copy.deepcopy(vars(model)[name]))
     return twin
 
 
