@@ -12,15 +12,15 @@ from fastem.estimators.validation import check_finite
 _BLOCK_ROWS = 1 << 20
 
 
-def evaluate_array(function, X, out):
+def evaluate_array(function, X, out, columns):
     """Return ``function(X)``, or write it to a file and return that file's path."""
     if out is None:
         return function(X)
     blocks = (X[begin : begin + _BLOCK_ROWS] for begin in range(0, len(X), _BLOCK_ROWS))
-    return gather(map(function, blocks), out, len(X))
+    return gather(map(function, blocks), out, len(X), columns)
 
 
-def evaluate_source(function, source, out):
+def evaluate_source(function, source, out, columns):
     """Return ``function`` of all blocks end to end, or write it as it comes.
 
     Raises
@@ -28,10 +28,11 @@ def evaluate_source(function, source, out):
     ValueError
         If rows are not finite; the first is named.
     """
-    return gather(_checked_outputs(function, source), out, source.n_rows)
+    outputs = _checked_outputs(function, source)
+    return gather(outputs, out, source.n_rows, columns)
 
 
-def gather(outputs, out, n_rows):
+def gather(outputs, out, n_rows, columns):
     """Return arrays end to end; or write them to a file, and return its path.
 
     Parameters
@@ -41,13 +42,15 @@ def gather(outputs, out, n_rows):
     out : path or None
     n_rows : int or None
         Rows of all, if known.
+    columns : list of str or None
+        What Parquet calls them.
     """
     if out is None:
         parts = list(outputs)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
     first = next(outputs)
     n_columns = first.shape[1] if first.ndim == 2 else None
-    with open_output(out, n_rows, n_columns, first.dtype) as output:
+    with open_output(out, n_rows, n_columns, first.dtype, columns) as output:
         for values in chain([first], outputs):
             output.write(values)
     return out

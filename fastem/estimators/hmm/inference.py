@@ -91,7 +91,7 @@ class Inference:
             found = self._posterior(params, sequences, smoothed=True)
             return found.log_likelihood, found.smoothed
 
-        return self._evaluate(ask, X, lengths, out)
+        return self._evaluate(ask, X, lengths, out, None)
 
     def predict_proba(self, X, lengths=None, *, out=None):
         """Return the probability of each state at each step, given all of its sequence.
@@ -157,7 +157,7 @@ class Inference:
             return decoding.log_probability, decoding.path
 
         ask = ask_smoother if algorithm == "map" else ask_viterbi
-        return self._evaluate(ask, X, lengths, out)
+        return self._evaluate(ask, X, lengths, out, ["state"])
 
     def predict(self, X, lengths=None, *, out=None):
         """Return the states that ``decode`` finds, (N,) of int.
@@ -344,7 +344,7 @@ class Inference:
         params, shapes = self._read_params()
         return params, make_sequences(self._check_rows(X, shapes), lengths)
 
-    def _evaluate(self, ask, X, lengths, out):
+    def _evaluate(self, ask, X, lengths, out, columns):
         """Return the sum of the numbers and the rows that are answered.
 
         ``ask(params, sequences)`` answers for a block of sequences.
@@ -359,7 +359,7 @@ class Inference:
                 total += number
                 yield rows
 
-        rows = gather(answers(), out, None)
+        rows = gather(answers(), out, None, columns)
         return float(total), rows
 
     def _check_rows(self, X, shapes, **options):

@@ -20,6 +20,9 @@ from fastem.execution.partitions import is_collection, partitions_of
 from fastem.families.gaussian import GaussianParams
 from fastem.models.mixture import FAMILIES, MixtureParams, evaluate, score
 
+# What columns of Parquet are called; those of probabilities have numbers.
+_COLUMNS = {"labels": ["label"], "log_likelihood": ["log_likelihood"]}
+
 
 class MixtureInference:
     """Methods of a Gaussian mixture that is fitted."""
@@ -185,11 +188,13 @@ class MixtureInference:
             check_features(self, partitions_of(X), reset=False)
             empty = np.empty((0, self.n_features_in_))
             return evaluate_collection(function, X, function(empty))
+        columns = _COLUMNS.get(field)
         if is_source(X):
             source = open_source(X)
             check_features(self, source, reset=False)
-            return evaluate_source(function, source, out)
-        return evaluate_array(function, check_rows(self, X, reset=False), out)
+            return evaluate_source(function, source, out, columns)
+        X = check_rows(self, X, reset=False)
+        return evaluate_array(function, X, out, columns)
 
     def _total_log_likelihood(self, X, sample_weight):
         """Return the weighted sum of log-likelihoods and the sum of weights."""
