@@ -52,7 +52,9 @@ def read_rows(estimator, X, sample_weight=None, *, reset, here=False, **options)
     partitions = cluster.partitions_of(data)
     check_features(estimator, partitions, reset=reset)
     if sample_weight is not None:
-        lengths = cluster.lengths(client, partitions)
+        lengths = None
+        if not cluster.is_collection(sample_weight):
+            lengths = cluster.lengths(client, partitions)
         partitions = cluster.with_weights(partitions, sample_weight, lengths)
     return ClusterRows(client, partitions, refuse_bad_rows)
 

@@ -153,7 +153,7 @@ def read_sequences(
         check_features(estimator, source, reset=reset)
         return SourceSequences(BlockSequences(source, lengths, refuse_bad_rows))
     data = X if cluster.is_collection(X) else open_source(X)
-    partitions = cluster.partitions_of(data, lengths=lengths)
+    partitions = cluster.partitions_of(data, lengths=lengths, sequences=True)
     check_features(estimator, partitions, reset=reset)
     return SourceSequences(ClusterRows(client, partitions, refuse_bad_rows))
 
