@@ -23,10 +23,8 @@ from fastem.checkpoint import (
     encode,
     fingerprint,
     fingerprints,
-    pack,
     read_archive,
     remove_leftovers,
-    unpack,
     write_archive,
 )
 
@@ -380,132 +378,6 @@ print(last)
 class Inner(NamedTuple):
     means: Any
     scale: Any
-
-
-class Outer(NamedTuple):
-    inner: Any
-    n_iter: Any
-    bound: Any
-    done: Any
-    bounds: Any
-    best: Any
-
-
-def outer(**changes):
-    state = Outer(
-        Inner(np.arange(6.0).reshape(2, 3), np.float32(0.1)),
-        7,
-        -np.inf,
-        True,
-        [0.5, 0.25],
-        None,
-    )
-    return state._replace(**changes)
-
-
-EXAMPLE = Outer(Inner(np.empty((0, 0)), np.float32(0)), 0, 0.0, False, [], None)
-
-
-class TestPack:
-    def test_round_trip(self):
-        arrays = pack(outer(), "state")
-        assert all(type(array) is np.ndarray for array in arrays.values())
-        assert "state.inner.means" in arrays
-        found = unpack(EXAMPLE, arrays, "state")
-        assert_same_bits(found.inner.means, outer().inner.means)
-        assert type(found.inner) is Inner
-        assert found._replace(inner=None) == outer(inner=None)
-        for got, want in zip(found, outer(), strict=True):
-            assert type(got) is type(want)
-        assert type(found.inner.scale) is np.float32
-        assert found.inner.scale == np.float32(0.1)
-
-    def test_through_a_file(self, tmp_path):
-        path = tmp_path / "x"
-        arrays = {**pack(outer(), "a"), **pack(outer(n_iter=8), "b")}
-        write_archive(path, "checkpoint", arrays, {})
-        arrays, _ = read_archive(path, "checkpoint")
-        assert unpack(EXAMPLE, arrays, "a").n_iter == 7
-        assert unpack(EXAMPLE, arrays, "b").n_iter == 8
-
-    @given(NUMBERS, st.floats(width=32) | st.integers(-(2**63), 2**63 - 1))
-    def test_any_numbers(self, array, number):
-        state = Inner(array, number)
-        example = Inner(np.zeros(0, array.dtype), type(number)(0))
-        found = unpack(example, pack(state))
-        assert_same_bits(found.means, array)
-        assert type(found.scale) is type(number)
-        assert_same_bits(found.scale, number)
-
-    def test_none_comes_and_goes(self):
-        """A state that has no best start yet is read by an example that has."""
-        example = outer(best=Inner(np.empty(0), 0.0))
-        assert unpack(example, pack(outer())).best is None
-        best = Inner(np.ones(2), 0.5)
-        assert unpack(example, pack(outer(best=best))).best.scale == 0.5
-
-    def test_random_states_go_on(self):
-        generator = np.random.RandomState(5)
-        generator.standard_normal(3)  # the fourth is kept for later
-        arrays = pack(Inner(generator, 1), "s")
-        assert arrays["s.means.state.key"].dtype == np.uint32
-        found = unpack(Inner(np.random.RandomState(), 0), arrays, "s").means
-        np.testing.assert_array_equal(
-            found.standard_normal(999), generator.standard_normal(999)
-        )
-
-    @pytest.mark.parametrize("prefix", ["", "state"])
-    def test_missing_entries_are_named(self, prefix):
-        for name in pack(outer(), prefix):
-            arrays = pack(outer(), prefix)
-            del arrays[name]
-            with pytest.raises(ValueError, match=f"'{name}' is missing"):
-                unpack(EXAMPLE, arrays, prefix)
-
-    def test_unknown_entries_are_named(self):
-        arrays = pack(outer(), "s") | {"s.more": np.ones(1), "other": np.ones(1)}
-        with pytest.raises(ValueError, match=r"'s\.more' is unknown"):
-            unpack(EXAMPLE, arrays, "s")
-
-    @pytest.mark.parametrize(
-        ("name", "odd"),
-        [
-            ("inner.means", np.arange(3)),
-            ("inner.scale", np.zeros(2, np.float32)),
-            ("n_iter", np.array(1.0)),
-            ("n_iter", np.array([1, 2])),
-            ("bound", np.array(1)),
-            ("done", np.array(1)),
-            ("bounds", np.array("text")),
-            ("best", np.array("text")),
-        ],
-    )
-    def test_odd_entries_are_named(self, name, odd):
-        with pytest.raises(ValueError, match=f"'{name}' holds {odd.dtype}"):
-            unpack(EXAMPLE, pack(outer()) | {name: odd})
-
-    @pytest.mark.parametrize("odd", [{}, object(), 2**70, ["a"], (1, 2, "a"), print])
-    def test_what_cannot_be_packed_is_named(self, odd):
-        with pytest.raises(ValueError, match=r"state\.best is of type"):
-            pack(outer(best=odd), "state")
-
-
-JSONABLE = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text(max_size=3)
-    | NUMBERS
-    | NUMBERS.filter(lambda array: array.size).map(lambda array: array.flat[0]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.sampled_from(["a", "b", "a.b"]), inner, max_size=3)
-        | st.builds(Inner, inner, inner)
-    ),
-    max_leaves=8,
-)
 
 
 def assert_equal_in_type(a, b):

@@ -23,6 +23,7 @@ from fastem.checkpoint import read_archive, write_archive
 from fastem.estimators.hmm.monitor import ConvergenceMonitor
 from fastem.estimators.persistence import (
     ESTIMATORS,
+    NAMED_TUPLES,
     save,
 )
 
@@ -101,10 +102,8 @@ def skopsed(model):
     skops = pytest.importorskip("skops.io")
     data = skops.dumps(model)
     types = skops.get_untrusted_types(data=data)
-    expected = {f"{type(model).__module__}.{type(model).__name__}"}
-    if hasattr(model, "monitor_"):
-        expected.add("fastem.estimators.hmm.monitor.ConvergenceMonitor")
-    assert set(types) == expected
+    ours = (type(model), ConvergenceMonitor, *NAMED_TUPLES)
+    assert set(types) <= {f"{kind.__module__}.{kind.__name__}" for kind in ours}
     return skops.loads(data, trusted=types)
 
 
@@ -325,6 +324,11 @@ class TestFilesOfOthers:
     def test_missing_entries(self, changed, name):
         assert name in changed(mixture(), lambda arrays, meta: meta.pop(name))
 
+    @pytest.mark.parametrize("name", ["class", "parameters", "attributes"])
+    @pytest.mark.parametrize("odd", [None, 3, ["means_"], {"means_": {}}])
+    def test_odd_entries(self, changed, name, odd):
+        assert changed(mixture(), lambda arrays, meta: meta.update({name: odd}))
+
     @pytest.mark.parametrize("name", ["means_", "random_state.state.key"])
     def test_missing_arrays(self, changed, name):
         model = mixture(random_state=np.random.RandomState(0))
@@ -381,9 +385,10 @@ class TestRefusals:
                 save(model, tmp_path / "m")
 
     def test_models_changed_after_the_fit(self, tmp_path):
-        model = mixture("full").set_params(covariance_type="diag")
-        with pytest.raises(ValueError, match=r"covariances_ has the shape \(3, 3, 3\)"):
-            model.save(tmp_path / "m")
+        for kind in ("diag", "elliptic"):
+            model = mixture("full").set_params(covariance_type=kind)
+            with pytest.raises(ValueError, match=r"covariances_ has the shape \(3, 3,"):
+                model.save(tmp_path / "m")
 
 
 class Patient(ConvergenceMonitor):

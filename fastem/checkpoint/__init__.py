@@ -3,16 +3,13 @@
 from fastem.checkpoint.archive import read_archive, remove_leftovers, write_archive
 from fastem.checkpoint.encoding import decode, encode
 from fastem.checkpoint.fingerprints import differences, fingerprint
-from fastem.checkpoint.packing import pack, unpack
 
 __all__ = [
     "decode",
     "differences",
     "encode",
     "fingerprint",
-    "pack",
     "read_archive",
     "remove_leftovers",
-    "unpack",
     "write_archive",
 ]

@@ -84,7 +84,12 @@ class Checkpoint(NoCheckpoint):
                 "settings it began with, or give another checkpoint (or delete this "
                 "one) to begin anew."
             )
-        return decode(meta["record"], arrays, self._named_tuples)
+        try:
+            return decode(meta["record"], arrays, self._named_tuples)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._path} keeps no fit to go on from: {error}."
+            ) from error
 
     def save(self, record):
         """Replace the file by one of this record."""

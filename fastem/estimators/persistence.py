@@ -2,8 +2,9 @@
 
 Files hold no pickle, so loading one runs no code of its making. ``pickle`` and
 ``joblib`` work on all estimators, too; so does ``skops``, once the types are trusted
-that its ``get_untrusted_types`` lists: the estimator's own and, with hidden Markov
-models, :class:`~fastem.estimators.hmm.monitor.ConvergenceMonitor`.
+that its ``get_untrusted_types`` lists: the estimator's own, :data:`NAMED_TUPLES` of
+those that go on by ``partial_fit``, and, with hidden Markov models,
+:class:`~fastem.estimators.hmm.monitor.ConvergenceMonitor`.
 """
 
 import copy
@@ -195,7 +196,7 @@ def load(path):
         return _restore(meta, arrays)
     except KeyError as error:
         raise ValueError(f"{path} holds half a model: it lacks {error}.") from error
-    except ValueError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no model to load: {error}.") from error
 
 
@@ -294,7 +295,7 @@ def _check_shapes(model):
             "tied": (D, D),
             "diag": (K, D),
             "spherical": (K,),
-        }[model.covariance_type]
+        }.get(model.covariance_type)
         expected["weights_"] = (K,)
         for name in ("covariances_", "precisions_", "precisions_cholesky_"):
             expected[name] = covariances
