@@ -380,6 +380,24 @@ class Inner(NamedTuple):
     scale: Any
 
 
+JSONABLE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3)
+    | NUMBERS
+    | NUMBERS.filter(lambda array: array.size).map(lambda array: array.flat[0]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.sampled_from(["a", "b", "a.b"]), inner, max_size=3)
+        | st.builds(Inner, inner, inner)
+    ),
+    max_leaves=8,
+)
+
+
 def assert_equal_in_type(a, b):
     """Equal in type, at every level, and to the last bit."""
     assert type(a) is type(b)

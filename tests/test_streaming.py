@@ -39,6 +39,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, D, K = 500, 3, 3
 
+# To estimators a frame in memory is an array.
+SOURCES = sorted(STORES.keys() - {"polars DataFrame"})
+
 # Kernels in single precision round within tiles of rows, which blocks cut elsewhere.
 TOLERANCE = {
     np.float64: {"rtol": 1e-10, "atol": 1e-10},
@@ -78,7 +81,7 @@ def assert_same_model(got, want, dtype=np.float64):
 
 class TestSameModel:
     @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("store", STORES)
+    @pytest.mark.parametrize("store", SOURCES)
     def test_every_source(self, store, dtype, tmp_path):
         X = rows(dtype)
         data, want = STORES[store](X, tmp_path), fitted(dtype=dtype)
@@ -163,7 +166,6 @@ class TestSeeding:
                     GaussianMixture(
                         K,
                         init_params=init_params,
-                        n_init=2,
                         random_state=0,
                         max_iter=5,
                     ),
@@ -193,7 +195,7 @@ class TestSeeding:
         model = GaussianMixture(
             K, init_params=init_params, random_state=0, tol=1e-9, max_iter=200
         )
-        got = model.fit(np.split(X, 10), sample_weight=weight)
+        got = model.fit(np.array_split(X, 10), sample_weight=weight)
         assert sizes == [3 * 256 * K]
         # From the rows' own clusters, as no other start is as near the optimum.
         want = GaussianMixture(K, random_state=0, tol=1e-9, max_iter=200).fit(
@@ -213,7 +215,7 @@ class TestAnswers:
     METHODS = ("predict", "predict_proba", "score_samples")
 
     @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize("store", STORES)
+    @pytest.mark.parametrize("store", SOURCES)
     def test_every_source(self, method, store, tmp_path):
         X, model = rows(), fitted()
         want = getattr(model, method)(X)
@@ -347,7 +349,7 @@ class TestChains:
             got.score(data, lengths), want.score(X, LENGTHS), rtol=1e-10
         )
         np.testing.assert_array_equal(
-            got.predict(data, lengths), got.predict(X, LENGTHS)
+            got.predict(data, lengths), want.predict(X, LENGTHS)
         )
 
     def test_same_seed(self, kind, store, tmp_path):

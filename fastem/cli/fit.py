@@ -17,10 +17,9 @@ from fastem.cli.common import (
     paragraph,
     print_report,
 )
-from fastem.cli.progress import WatchedMonitor, fit_progress
-from fastem.cli.rows import gather, open_rows, source_options, watched
+from fastem.cli.progress import fit_progress
+from fastem.cli.rows import gather, open_rows, source_options
 from fastem.estimators.hmm.base import BaseHMM
-from fastem.estimators.persistence import save
 from fastem.estimators.rows import check_features
 from fastem.models.mixture import FAMILIES
 
@@ -211,7 +210,7 @@ def fit(
     started = time.perf_counter()
     try:
         found = train(estimator, rows, weight, checkpoint)
-        save(estimator, out)
+        estimator.save(out)
     except KeyboardInterrupt:
         kept = checkpoint is not None and checkpoint.exists()
         more = f" {checkpoint} keeps the fit: the same command goes on from there."
@@ -269,8 +268,8 @@ def _read_weights(path):
 
 
 def _fit_mixture(estimator, rows, weight, checkpoint):
-    with fit_progress(rows.n_rows, estimator.max_iter) as monitor:
-        estimator._fit(rows, weight, checkpoint, monitor)
+    with fit_progress(estimator.max_iter) as monitor:
+        estimator._fit(rows, weight, checkpoint, monitor=monitor)
     total = rows.n_rows if weight is None else float(np.sum(weight, dtype=np.float64))
     return _likelihood(
         estimator.n_iter_,
@@ -292,16 +291,13 @@ def _fit_kmeans(estimator, rows, weight, checkpoint):
 
 
 def _fit_chain(estimator, rows, weight, checkpoint):
-    with fit_progress(rows.n_rows, estimator.n_iter) as progress:
-        if estimator.n_init == 1:
-            progress.start(1)  # of several, a monitor is not told which one it watches
-        estimator.monitor_ = WatchedMonitor(estimator, progress)
-        estimator.fit(watched(rows, progress.rows), checkpoint=checkpoint)
-    monitor = estimator.monitor_ = estimator.monitor_.plain()
+    with fit_progress(estimator.n_iter) as monitor:
+        estimator._fit(rows, checkpoint=checkpoint, monitor=monitor)
+    record = estimator.monitor_
     return _likelihood(
-        monitor.iter,
-        monitor.status == "converged",
-        monitor.history[-1],
+        record.iter,
+        record.status == "converged",
+        record.history[-1],
         rows.n_rows,
         sum(estimator._n_scalars().values()),
     )

@@ -18,7 +18,6 @@ from fastem.data.outputs import open_output
 from fastem.estimators.hmm.base import BaseHMM
 from fastem.estimators.hmm.inference import ALGORITHMS
 from fastem.estimators.outputs import evaluate_source
-from fastem.estimators.persistence import load
 from fastem.estimators.rows import check_features
 
 _model_argument = click.argument(
@@ -60,7 +59,7 @@ def predict(
 ):
     """Write the component, cluster or state of each row of SOURCE."""
     check_table(out)
-    model = load(path)
+    model = fastem.load(path)
     if proba and isinstance(model, fastem.KMeans):
         raise click.UsageError("--proba does not go with k-means")
     rows = _open(model, source, columns, sequence_column, block_rows)
@@ -68,7 +67,7 @@ def predict(
     with rows_progress("predict", rows.n_rows) as on_rows:
         rows = watched(rows, on_rows)
         if isinstance(model, fastem.KMeans):
-            evaluate_source(model.predict, rows, out)
+            evaluate_source(model.predict, rows, out, ["label"])
         else:
             (model.predict_proba if proba else model.predict)(rows, out=out)
     print_report(_about(model, rows, saved_to=str(out)), as_json)
@@ -101,7 +100,7 @@ def score(
     """
     if per_row != (out is not None):
         raise click.UsageError("--per-row and --out go together")
-    model = load(path)
+    model = fastem.load(path)
     if per_row and not isinstance(model, fastem.GaussianMixture):
         raise click.UsageError("--per-row goes with mixtures only")
     rows = _open(model, source, columns, sequence_column, block_rows)
@@ -146,7 +145,7 @@ def decode(
 ):
     """Write the states of a hidden Markov model behind the rows of SOURCE."""
     check_table(out)
-    model = load(path)
+    model = fastem.load(path)
     if not isinstance(model, BaseHMM):
         raise click.UsageError(
             f"{path} is a {type(model).__name__}; only hidden Markov models decode, "
@@ -190,7 +189,7 @@ def sample(path, n_rows, out, seed, force, as_json):
     one sequence.
     """
     check_table(out)
-    model = load(path)
+    model = fastem.load(path)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"nothing can be drawn from {type(model).__name__}")
     check_output(out, force, [path])

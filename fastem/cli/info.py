@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+import fastem
 from fastem.cli.common import ModelCommand, paragraph, print_lines, print_report
 from fastem.estimators.hmm.base import BaseHMM
-from fastem.estimators.persistence import load
 
 
 @click.command(
@@ -23,7 +23,7 @@ from fastem.estimators.persistence import load
 @click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
 def info(path, as_json):
     """Print what a model is, how it was fitted, and which fastem wrote it."""
-    model = load(path)
+    model = fastem.load(path)
     sizes = _sizes(model)
     names = getattr(model, "feature_names_in_", None)
     about = {

@@ -1,6 +1,12 @@
 """What watches a fit. A monitor has the methods of :class:`SilentMonitor`."""
 
+import logging
 import time
+from datetime import timedelta
+
+# It has no handler, not even one that does nothing: that would also silence the
+# warnings of hidden Markov models, which show without one, as hmmlearn's do.
+_log = logging.getLogger("fastem")
 
 
 class SilentMonitor:
@@ -12,14 +18,44 @@ class SilentMonitor:
     def begin_init(self, init):
         """Begin start number ``init``, from 0."""
 
+    def reach(self, state):
+        """Note where a fit stands, from which the estimator can make a model.
+
+        ``state()`` tells. It changes before a start's first iteration, after each
+        iteration, and when the best start is chosen.
+        """
+
     def rows(self, n_rows, of):
-        """Note how many rows of a pass are read, of all or of None if not known."""
+        """Note how many rows of a pass are read, of all or of None if not known.
+
+        The first call of a pass begins it, as a rule with 0.
+        """
 
     def iteration(self, n_iter, lower_bound, change):
         """End iteration ``n_iter``, from 1; what is true ends the fit."""
 
     def end_init(self, lower_bound, converged):
-        """End a start."""
+        """End a start; what is true ends the fit, without further starts."""
+
+    def end(self, n_iter, lower_bound, converged):
+        """End a fit, of which a start of so many iterations is kept."""
+
+
+def together(*monitors):
+    """Return a monitor that tells all of these whatever it is told, in their order.
+
+    What one of them wants to end, ends.
+    """
+
+    def tell_all(name):
+        tell = [getattr(monitor, name) for monitor in monitors]
+        return lambda *arguments: any([method(*arguments) for method in tell])
+
+    everyone = SilentMonitor()
+    for name in vars(SilentMonitor):
+        if not name.startswith("_"):
+            setattr(everyone, name, tell_all(name))
+    return everyone
 
 
 class VerboseMonitor(SilentMonitor):
@@ -32,8 +68,10 @@ class VerboseMonitor(SilentMonitor):
     def begin_init(self, init):  # noqa: D102
         print(f"Initialization {init}")
         self._init_time = self._iteration_time = time.perf_counter()
+        self._iterates = False
 
     def iteration(self, n_iter, lower_bound, change):  # noqa: D102
+        self._iterates = True
         if n_iter % self._interval:
             return
         if self._with_times:
@@ -48,6 +86,8 @@ class VerboseMonitor(SilentMonitor):
             print(f"  Iteration {n_iter}")
 
     def end_init(self, lower_bound, converged):  # noqa: D102
+        if not self._iterates:
+            return
         message = "converged" if converged else "did not converge"
         if self._with_times:
             lapse = time.perf_counter() - self._init_time
@@ -57,6 +97,135 @@ class VerboseMonitor(SilentMonitor):
             )
         else:
             print(f"Initialization {message}.")
+
+
+class LogMonitor(SilentMonitor):
+    """Log the beginning and the end of a fit, and for debugging its iterations.
+
+    Parameters
+    ----------
+    name : str
+        What is fitted.
+    data : str
+        What it is fitted to.
+    measure : str
+        What ``lower_bound`` is.
+    """
+
+    def __init__(self, name, data, measure):
+        self._name, self._data, self._measure = name, data, measure
+
+    def start(self, n_init):  # noqa: D102
+        self._started = time.perf_counter()
+        _log.info("%s: fit to %s begins, n_init=%d", self._name, self._data, n_init)
+
+    def begin_init(self, init):  # noqa: D102
+        self._init = init
+
+    def iteration(self, n_iter, lower_bound, change):  # noqa: D102
+        _log.debug(
+            "%s: start %d, iteration %d: %s %.8g, change %.3g",
+            *(self._name, self._init, n_iter, self._measure, lower_bound, change),
+        )
+
+    def end(self, n_iter, lower_bound, converged):  # noqa: D102
+        _log.info(
+            "%s: fit to %s %s: n_iter=%d, %s %.8g, %.3f s",
+            *(self._name, self._data),
+            "converged" if converged else "did not converge",
+            *(n_iter, self._measure, lower_bound),
+            time.perf_counter() - self._started,
+        )
+
+
+class ProgressMonitor(SilentMonitor):
+    """Follow how far a fit has come; a subclass shows it.
+
+    Parameters
+    ----------
+    max_iter : int
+        Iterations of a start at most.
+    """
+
+    def __init__(self, max_iter):
+        self.max_iter = max_iter
+        self.n_init, self.init = 1, 0
+        self._begin()
+
+    def _begin(self):
+        self.n_iter, self.n_read, self.n_rows = 0, 0, None
+        self.log_likelihood = self._since = None
+
+    def start(self, n_init):  # noqa: D102
+        self.n_init = n_init
+
+    def begin_init(self, init):  # noqa: D102
+        self.init = init
+        self._begin()
+        self.show()
+
+    def rows(self, n_rows, of):  # noqa: D102
+        self.n_read, self.n_rows = n_rows, of
+        if self._since is None:
+            self._since = time.monotonic(), self.passes
+        self.show()
+
+    def iteration(self, n_iter, lower_bound, change):  # noqa: D102
+        if n_iter > self.n_iter + 1:
+            # The start goes on from a checkpoint, and this pass was its first.
+            self._since = time.monotonic(), n_iter
+        self.n_iter, self.n_read, self.log_likelihood = n_iter, 0, lower_bound
+        self.show()
+
+    @property
+    def passes(self):
+        """Passes of this start over its rows so far, with the part of the last one."""
+        return self.n_iter + (min(1.0, self.n_read / self.n_rows) if self.n_rows else 0)
+
+    @property
+    def text(self):
+        """What there is to say: start, iteration, rows, log-likelihood, pace, rest."""
+        texts = [f"iteration {self.n_iter}/{self.max_iter}"]
+        if self.n_init > 1:
+            texts.insert(0, f"start {self.init + 1}/{self.n_init}")
+        if self.n_read:
+            of = "" if self.n_rows is None else f"/{self.n_rows:,}"
+            texts.append(f"row {self.n_read:,}{of}")
+        if self.log_likelihood is not None:
+            texts.append(f"log-likelihood {self.log_likelihood:.8g}")
+        then, passes = self._since or (0, self.passes)
+        seconds, done = time.monotonic() - then, self.passes - passes
+        if done > 0 and seconds > 0:
+            if self.n_rows is not None:
+                texts.append(f"{done * self.n_rows / seconds:,.0f} rows/s")
+            left = (self.n_init - self.init) * self.max_iter - self.passes
+            rest = timedelta(seconds=round(left * seconds / done))
+            texts.append(f"at most {rest} left")
+        return ", ".join(texts)
+
+    def show(self):
+        """Show where the fit is."""
+
+
+class BarMonitor(ProgressMonitor):
+    """Draw a bar, its columns being a ``BarColumn`` and ``"{task.description}"``.
+
+    Parameters
+    ----------
+    max_iter : int
+        Iterations of a start at most.
+    progress : rich.progress.Progress
+        Where to draw.
+    """
+
+    def __init__(self, max_iter, progress):
+        super().__init__(max_iter)
+        self._progress = progress
+        self._task = progress.add_task(self.text, total=max_iter)
+
+    def show(self):
+        """Move the bar, and say where the fit is."""
+        self._progress.update(self._task, description=self.text, completed=self.passes)
 
 
 def make_monitor(verbose, interval):

@@ -7,6 +7,7 @@ which goes through blocks one after another. A function of rows is
 """
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from fastem.statistics import add
 # Seeding reads rows many times over, so of blocks it gets a sample of this size.
 SAMPLE_BYTES = 64 << 20
 MIN_SAMPLE_PER_COMPONENT = 256
+
+# Kernels give a row without any density, and one of NaN, a log-likelihood below this.
+NO_DENSITY = -1e30
 
 
 class SoFar(NamedTuple):
@@ -86,8 +90,8 @@ class BlockRows(_Here):
     source : Source
     weight : ndarray of shape (N,), of size zero for ones
     check : callable
-        ``check(X, name, first_row)`` raises what is wrong with rows that led to a
-        log-likelihood that is not finite.
+        ``check(X, name, first_row)`` raises what is wrong with rows that led to
+        something odd.
     """
 
     def __init__(self, source, weight, check):
@@ -101,8 +105,10 @@ class BlockRows(_Here):
         """Iterate over blocks and their weights, from some number and row on."""
         for block in read_ahead(self.data.blocks(n_blocks)):
             weight = self.weight[n_rows : n_rows + len(block.X)]
-            yield block.X, block.X, weight
             n_rows += len(block.X)
+            if n_rows > self.weight.size > 0:
+                self._count(n_rows)
+            yield block.X, block.X, weight
 
     def fold(self, step, value, so_far=None, on_block=None):
         """Return what ``value = step(value, block, weight)`` comes to over all blocks.
@@ -124,27 +130,37 @@ class BlockRows(_Here):
         value, n_blocks, n_rows = so_far or (value, 0, 0)
         for X, block, weight in self.blocks(n_blocks, n_rows):
             with naming_rows(self.data.name, n_rows):
-                value = step(value, block, weight)
-            if not np.isfinite(value.log_likelihood):
-                self._check(X, self.data.name, n_rows)
+                check = partial(self._check, X, self.data.name, n_rows)
+                value = _examine(check, step, value, block, weight)
             n_blocks += 1
             n_rows += len(X)
             if on_block is not None:
                 on_block(SoFar(value, n_blocks, n_rows))
-        if n_rows != (self.n_rows or n_rows):
-            raise ValueError(
-                f"{self.data.name} gave {n_rows} rows, but {self.n_rows} before; EM "
-                "reads its rows anew with every iteration, and they must be the same"
-            )
-        self.n_rows = n_rows
+        self._count(n_rows)
         return value
 
     def sample(self, n_components, random_state):
         """Return a sample of rows, all if they are few, and their weights."""
         wanted = _sample_size(self, n_components)
-        X, rows, self.n_rows = sample_rows(self.data, wanted, random_state)
+        X, rows, n_rows = sample_rows(self.data, wanted, random_state)
+        self._count(n_rows)
         self._check(X, self.data.name, None)
         return X, self.weight[rows] if self.weight.size else self.weight
+
+    def _count(self, n_rows):
+        """Note how many rows a pass found; refuse another number than expected."""
+        if self.n_rows not in (None, n_rows):
+            raise ValueError(
+                f"{self.data.name} gave {n_rows} rows, but {self.n_rows} before; EM "
+                "reads its rows anew with every iteration, and they must be the same"
+            )
+        if self.weight.size not in (0, n_rows):
+            raise ValueError(
+                f"sample_weight has {self.weight.size} entries, but {self.data.name} "
+                f"has {n_rows} rows{' or more' if n_rows > self.weight.size else ''}; "
+                "one weight a row is needed"
+            )
+        self.n_rows = n_rows
 
 
 class BlockSequences(BlockRows):
@@ -235,10 +251,32 @@ class _Checked(NamedTuple):
 
     def __call__(self, params, X, weight=None):
         weight = np.empty(0) if weight is None else weight
-        statistics = self.function(params, X, weight)
-        if not np.isfinite(statistics.log_likelihood):
-            self.check(X[0] if isinstance(X, tuple) else X, self.name, 0)
-        return statistics
+        rows = X[0] if isinstance(X, tuple) else X
+        check = partial(self.check, rows, self.name, 0)
+        return _examine(check, self.function, params, X, weight)
+
+
+def _examine(check, function, *args):
+    """Return what a function makes of rows; check the rows if that is odd.
+
+    So rows that are not finite are found without a look at each.
+    """
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = function(*args)
+    except Exception:
+        check()
+        raise
+    if not (value.log_likelihood > NO_DENSITY and _all_finite(value)):
+        check()
+    return value
+
+
+def _all_finite(value):
+    """Tell whether all numbers of a tree of tuples are finite."""
+    if isinstance(value, tuple):
+        return all(map(_all_finite, value))
+    return bool(np.isfinite(value).all())
 
 
 def _sample_size(rows, n_components):

@@ -13,8 +13,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.em.monitors import SilentMonitor
 from fastem.em.stepwise import DEFAULT_SCHEDULE, finish
-from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint, Progress
+from fastem.estimators.callbacks import (
+    CallbackSupportMixin,
+    watch,
+    with_callbacks,
+)
+from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
 from fastem.estimators.hmm.emissions import Emissions
 from fastem.estimators.hmm.inference import (
     ALGORITHMS,
@@ -32,10 +38,9 @@ from fastem.estimators.hmm.training import (
     Beginning,
     Chains,
     Learning,
-    TrainingRecord,
-    TrainingState,
+    count_rows,
     remember,
-    train,
+    run_starts,
 )
 from fastem.estimators.hmm.validation import (
     broadcast_prior,
@@ -53,7 +58,7 @@ _log = logging.getLogger(__name__)
 _CHAIN_LETTERS = {"s": "startprob", "t": "transmat"}
 
 
-class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
+class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimator):
     """A hidden Markov model but for its emissions.
 
     A subclass says what these are by the members of :class:`Emissions`. Parameters go
@@ -152,22 +157,7 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             where no state allows what was observed; what and where is said. The model
             is then what it was before. Also for a checkpoint of another fit.
         """
-        letters = self._check_letters()
-        with features_kept_on_error(self):
-            rows = read_sequences(
-                self, X, lengths, sequence_weight, step_weight, states, reset=True
-            )
-            random_state = check_random_state(self.random_state)
-            begin = self._beginning(rows, self._given(letters), random_state)
-            keeper = NoCheckpoint()
-            if checkpoint is not None:
-                data = {**rows.data, "lengths": lengths}
-                keeper = Checkpoint(checkpoint, self, data, RECORDS)
-            best = self._train(rows, begin, random_state, keeper)
-        vars(self.monitor_).update(best.monitor)
-        self._keep(best.params, begin, best.repaired)
-        self._remembered = remember(best)
-        self._warn(best.repaired)
+        self._fit(X, lengths, sequence_weight, step_weight, states, checkpoint)
         return self
 
     def partial_fit(
@@ -231,6 +221,53 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
         return self
 
     # ------------------------------------------------------------------ fitting
+
+    @with_callbacks
+    def _fit(
+        self,
+        X,
+        lengths=None,
+        sequence_weight=None,
+        step_weight=None,
+        states=None,
+        checkpoint=None,
+        monitor=None,
+    ):
+        """Fit; ``monitor`` sees it, beside ``monitor_``."""
+        letters = self._check_letters()
+        with features_kept_on_error(self):
+            rows = read_sequences(
+                self, X, lengths, sequence_weight, step_weight, states, reset=True
+            )
+            random_state = check_random_state(self.random_state)
+            begin = self._beginning(rows, self._given(letters), random_state)
+            keeper = NoCheckpoint()
+            if checkpoint is not None:
+                data = {**rows.data, "lengths": lengths}
+                keeper = Checkpoint(checkpoint, self, data, RECORDS)
+
+            def keep(model, state):
+                model.monitor_ = copy.copy(self.monitor_)
+                model._keep_state(state, begin)
+
+            monitor = watch(
+                self,
+                monitor or SilentMonitor(),
+                {
+                    "X": X,
+                    "lengths": lengths,
+                    "sequence_weight": sequence_weight,
+                    "step_weight": step_weight,
+                    "states": states,
+                },
+                name=f"{type(self).__name__} of {self.n_components} states",
+                shape=(count_rows(rows), begin.n_features),
+                max_iter=self.n_iter,
+                keep=keep,
+            )
+            best = self._train(rows, begin, random_state, keeper, monitor)
+        self._keep_state(best, begin)
+        self._warn(best.repaired)
 
     def _check_letters(self):
         """Return the names of parameters by letter; refuse letters of none."""
@@ -297,61 +334,19 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             )
         return given
 
-    def _train(self, rows, begin, random_state, keeper):
+    def _train(self, rows, begin, random_state, keeper, watcher):
         """Return the best of ``n_init`` starts."""
+        chains = Chains(self, begin.shapes, begin.learning)
         monitor = self.monitor_
         before = dict(vars(monitor))
         if type(monitor) is ConvergenceMonitor:
             monitor.tol, monitor.n_iter = self.tol, self.n_iter
             monitor.verbose = self.verbose
         try:
-            return self._run_starts(rows, begin, random_state, keeper)
+            return run_starts(chains, rows, begin.draw, random_state, keeper, watcher)
         except BaseException:
             vars(monitor).update(before)
             raise
-
-    def _run_starts(self, rows, begin, random_state, keeper):
-        monitor = self.monitor_
-        chains = Chains(self, begin.shapes, begin.learning)
-        record = keeper.load(TrainingRecord())
-        if record.random_state is not None:
-            random_state.set_state(record.random_state)
-        for init in range(record.n_finished, self.n_init):
-            if record.state is None:
-                monitor._reset()
-                rows.memory = None
-                state = TrainingState(
-                    begin.draw(),
-                    dict(vars(monitor)),
-                    np.zeros(1, bool),
-                    False,
-                    None,
-                    None,
-                )
-                record = record._replace(
-                    state=state, random_state=random_state.get_state()
-                )
-                keeper.save(record)
-            vars(monitor).update(copy.deepcopy(record.state.monitor))
-            rows.memory = record.state.memory
-            progress = Progress(record, keeper.save)
-            state = train(
-                chains,
-                lambda params, progress=progress: rows.statistics(
-                    self, begin.shapes, params, progress.take(), progress.on_block
-                ),
-                record.state,
-                monitor=monitor,
-                n_iter=self.n_iter,
-                memory=lambda: rows.memory,
-                on_iteration=progress.on_iteration,
-            )
-            best = record.best
-            if best is None or state.objective > best.objective:
-                best = state
-            record = TrainingRecord(init + 1, best, None, None, record.random_state)
-            keeper.save(record)
-        return record.best
 
     def _start_params(self, X, weight, given, shapes, random_state):
         """Return where training begins: what is given, the rest drawn."""
@@ -399,6 +394,12 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
             + self._log_emission_prior(params.emissions, learning)
         )
 
+    def _keep_state(self, state, begin):
+        """Store what training came to."""
+        vars(self.monitor_).update(state.monitor)
+        self._keep(state.params, begin, state.repaired)
+        self._remembered = remember(state)
+
     def _keep(self, params, begin, repaired):
         """Store the fitted attributes."""
         for name, value in self._unpacked(params).items():
@@ -435,14 +436,14 @@ class BaseHMM(Inference, Emissions, Saveable, BaseEstimator):
                 f"emptied and were repaired (components {which}); use fewer, or more "
                 "data.",
                 DegenerateComponentWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         if getattr(self.monitor_, "status", None) == "decreased":
             warnings.warn(
                 f"The objective fell at iteration {self.monitor_.iter}, where the fit "
                 "stopped: a floor or a prior is at odds with where it began.",
                 LikelihoodDecreaseWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
 
     # --------------------------------------------------------- parameters at hand

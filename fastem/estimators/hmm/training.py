@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.em.stepwise import StepwiseState
+from fastem.estimators.callbacks import WatchedProgress
 from fastem.execution.rows import SoFar
 from fastem.families.categorical import CategoricalParams, CategoricalStatistics
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
@@ -198,6 +199,94 @@ def statistics(model, params, sequences, effort, reach):
     return e_step(model._family, params, sequences, effort)
 
 
+def run_starts(chains, rows, draw, random_state, keeper, watcher):
+    """Return the best of as many starts as the model wants.
+
+    Parameters
+    ----------
+    chains : Chains
+    rows : ArraySequences or SourceSequences
+    draw : callable
+        Returns parameters to begin with; it draws from ``random_state``.
+    random_state : numpy.random.RandomState
+    keeper : NoCheckpoint
+    watcher : SilentMonitor
+        Told of everything, beside the model's own monitor.
+
+    Returns
+    -------
+    TrainingState
+    """
+    monitor = chains.model.monitor_
+    record = keeper.load(TrainingRecord())
+    if record.random_state is not None:
+        random_state.set_state(record.random_state)
+    watcher.start(chains.model.n_init)
+    for init in range(record.n_finished, chains.model.n_init):
+        watcher.begin_init(init)
+        if record.state is None:
+            monitor._reset()
+            rows.memory = None
+            state = TrainingState(
+                draw(), dict(vars(monitor)), np.zeros(1, bool), False, None, None
+            )
+            record = record._replace(state=state, random_state=random_state.get_state())
+            keeper.save(record)
+        vars(monitor).update(copy.deepcopy(record.state.monitor))
+        rows.memory = record.state.memory
+        state = _run_start(chains, rows, record, keeper, watcher)
+        stopped = watcher.end_init(*_reached(monitor)[1:])
+        best = record.best
+        if best is None or state.objective > best.objective:
+            best = state
+        record = TrainingRecord(init + 1, best, None, None, record.random_state)
+        keeper.save(record)
+        if stopped:
+            break
+    best = record.best
+    vars(monitor).update(best.monitor)
+    watcher.reach(lambda: best)
+    watcher.end(*_reached(monitor))
+    return best
+
+
+def _run_start(chains, rows, record, keeper, watcher):
+    model = chains.model
+    progress = WatchedProgress(record, keeper.save, watcher, count_rows(rows))
+    watcher.reach(lambda: record.state)
+
+    def on_iteration(state):
+        progress.on_iteration(state)
+        watcher.reach(lambda: state)
+        n_iter, log_likelihood, _ = _reached(model.monitor_)
+        before = [-np.inf, -np.inf, *model.monitor_.history][-2]
+        return watcher.iteration(n_iter, log_likelihood, log_likelihood - before)
+
+    return train(
+        chains,
+        lambda params: rows.statistics(
+            model, chains.shapes, params, progress.take(), progress.on_block
+        ),
+        record.state,
+        monitor=model.monitor_,
+        n_iter=model.n_iter,
+        memory=lambda: rows.memory,
+        on_iteration=on_iteration,
+    )
+
+
+def _reached(monitor):
+    """Return iterations and log-likelihood so far, and whether training converged."""
+    log_likelihood = [-np.inf, *monitor.history][-1]
+    return monitor.iter, log_likelihood, getattr(monitor, "status", None) == "converged"
+
+
+def count_rows(rows):
+    """Return the rows of a pass, None where only the pass tells."""
+    data = rows.data["X"]
+    return len(data) if isinstance(data, np.ndarray) else getattr(data, "n_rows", None)
+
+
 def train(chains, e_step, state, *, monitor, n_iter, memory, on_iteration):
     """Iterate until the monitor says that it is enough.
 
@@ -217,7 +306,7 @@ def train(chains, e_step, state, *, monitor, n_iter, memory, on_iteration):
     memory : callable
         Returns how far recursions had to reach so far.
     on_iteration : callable
-        Called with the state after each iteration.
+        Called with the state after each iteration; what is true ends training.
 
     Returns
     -------
@@ -238,8 +327,7 @@ def train(chains, e_step, state, *, monitor, n_iter, memory, on_iteration):
             memory(),
             chains.recenter(statistics, state.params, params),
         )
-        on_iteration(state)
-        finished = monitor.converged
+        finished = bool(on_iteration(state)) or monitor.converged
     return state
 
 

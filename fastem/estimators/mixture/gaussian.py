@@ -16,6 +16,7 @@ from fastem.em.monitors import make_monitor
 from fastem.em.passes import Minibatch, PassStatistics, add_block
 from fastem.em.seeding import initial_params
 from fastem.em.stepwise import Schedule, StepwiseState, finish
+from fastem.estimators.callbacks import CallbackSupportMixin, watch, with_callbacks
 from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
 from fastem.estimators.mixture.inference import MixtureInference
 from fastem.estimators.mixture.starts import check_start
@@ -29,7 +30,9 @@ from fastem.families.gaussian import Regularization
 from fastem.models.mixture import FAMILIES, MixtureModel
 
 
-class GaussianMixture(MixtureInference, Convertible, DensityMixin, BaseEstimator):
+class GaussianMixture(
+    CallbackSupportMixin, MixtureInference, Convertible, DensityMixin, BaseEstimator
+):
     """Gaussian mixture fitted by expectation-maximization.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,
@@ -222,7 +225,7 @@ default='kmeans'
             For data that is not finite, two-dimensional and of at least K rows, for
             weights that are negative or all zero, and for starts of a wrong shape.
         """
-        self._fit(X, sample_weight, checkpoint)
+        self._fit(X, sample_weight, checkpoint, y=y)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -304,12 +307,13 @@ default='kmeans'
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture and return the likeliest component of each row, (N,)."""
-        self._fit(X, sample_weight)
+        self._fit(X, sample_weight, y=y)
         return self.predict(X)
 
     # ------------------------------------------------------------------ inside
 
-    def _fit(self, X, sample_weight=None, checkpoint=None, monitor=None):
+    @with_callbacks
+    def _fit(self, X, sample_weight=None, checkpoint=None, monitor=None, y=None):
         """Fit and return the rows; ``monitor`` replaces printing."""
         self._validate_params()
         with features_kept_on_error(self):
@@ -344,6 +348,15 @@ default='kmeans'
                 keeper = Checkpoint(checkpoint, self, data, RECORDS)
             if monitor is None:
                 monitor = make_monitor(self.verbose, self.verbose_interval)
+            monitor = watch(
+                self,
+                monitor,
+                {"X": X, "y": y, "sample_weight": sample_weight},
+                name=f"GaussianMixture of {self.n_components} components",
+                shape=(rows.n_rows, rows.n_features),
+                max_iter=self.max_iter,
+                keep=GaussianMixture._keep,
+            )
             fit = Fit(
                 model,
                 rows,
@@ -419,7 +432,7 @@ default='kmeans'
                 f"emptied and were repaired (components {components}); use fewer "
                 "components, a larger reg_covar or more starts.",
                 DegenerateComponentWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if self.n_decreases_:
             warnings.warn(
@@ -428,14 +441,14 @@ default='kmeans'
                 "EM does not maximise the likelihood exactly; reg_covar is in squared "
                 "units of the data.",
                 LikelihoodDecreaseWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        if not self.converged_ and self.max_iter > 0:
+        if not self.converged_ and self.n_iter_ == self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init "
                 "parameters, or increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from fastem.em.loop import EMState, begin, run_em
 from fastem.em.passes import PassStatistics, add_block
 from fastem.em.stepwise import StepwiseState, finish
-from fastem.estimators.checkpoints import Progress
+from fastem.estimators.callbacks import WatchedProgress
 from fastem.execution.rows import SoFar
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
 from fastem.models.mixture import MixtureParams
@@ -93,27 +93,28 @@ class Fit:
                 )
                 self._keep(record)
             state = self._run_start(record)
-            if self._max_iter > 0:
-                self._monitor.end_init(state.lower_bound, state.converged)
+            stopped = self._monitor.end_init(state.lower_bound, state.converged)
             best = record.best
             if best is None or _rank(state) > _rank(best):
                 best = state
             record = FitRecord(init + 1, best, None, None, record.random_state)
             self._keep(record)
-        return record.best
+            if stopped:
+                break
+        best = record.best
+        self._monitor.reach(lambda: best)
+        self._monitor.end(len(best.lower_bounds), best.lower_bound, best.converged)
+        return best
 
     def _run_start(self, record):
-        model, progress = self._model, Progress(record, self._keep)
-
-        def on_block(so_far):
-            self._monitor.rows(so_far.n_rows, self._rows.n_rows)
-            progress.on_block(so_far)
+        model, monitor = self._model, self._monitor
+        progress = WatchedProgress(record, self._keep, monitor, self._rows.n_rows)
+        monitor.reach(lambda: self._finish(record.state))
 
         def on_iteration(state, change):
             progress.on_iteration(state)
-            return self._monitor.iteration(
-                len(state.lower_bounds), state.lower_bound, change
-            )
+            monitor.reach(lambda: self._finish(state))
+            return monitor.iteration(len(state.lower_bounds), state.lower_bound, change)
 
         options = {
             "max_iter": self._max_iter,
@@ -123,7 +124,7 @@ class Fit:
         if self._minibatch is None:
             return run_em(
                 lambda params: self._rows.statistics(
-                    model.e_step, params, progress.take(), on_block
+                    model.e_step, params, progress.take(), progress.on_block
                 ),
                 model.m_step,
                 model.recenter,
@@ -141,7 +142,7 @@ class Fit:
                 ),
                 PassStatistics(0.0, 0.0, state),
                 progress.take(),
-                on_block,
+                progress.on_block,
             ),
             # Parameters moved on the way.
             lambda statistics, _: (statistics.state, False),
@@ -151,10 +152,14 @@ class Fit:
             eps=np.inf,
             **options,
         )
+        return self._finish(state)
+
+    def _finish(self, state):
+        """Return a state with parameters, where batches left statistics of them."""
         if not isinstance(state.params, StepwiseState):
             return state
         params, repaired = finish(
-            state.params, model.m_step, average=self._minibatch.average
+            state.params, self._model.m_step, average=self._minibatch.average
         )
         return state._replace(params=params, repaired=repaired)
 
