@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from numba.core import event
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import Progress
 from rich.table import Table
 from sklearn import mixture
 from sklearn.datasets import load_sample_image
 from sklearn.exceptions import ConvergenceWarning
 
 import fastem
-from fastem.em.monitors import SilentMonitor
+from fastem.em.monitors import BarMonitor
 
 PHOTOGRAPH = "china.jpg"
 ITERATIONS = 50
@@ -47,42 +47,6 @@ class TimedFit:
     def rows_per_second(self):
         """Rows times iterations, a second."""
         return self.n_rows * self.model.n_iter_ / self.seconds
-
-
-class FitProgress(SilentMonitor):
-    """Monitor of a fit that draws iteration, log-likelihood and speed.
-
-    Parameters
-    ----------
-    progress : rich.progress.Progress
-        Where to draw.
-    n_rows : int
-        Rows of the data that is fitted.
-    max_iter : int
-        Iterations at which the bar is full.
-    """
-
-    def __init__(self, progress, n_rows, max_iter):
-        self._progress = progress
-        self._n_rows = n_rows
-        self._max_iter = max_iter
-
-    def begin_init(self, init):
-        """Begin to iterate from a start."""
-        self._started = time.perf_counter()
-        self._task = self._progress.add_task(
-            "fastem", total=self._max_iter, log_likelihood="", speed=""
-        )
-
-    def iteration(self, n_iter, lower_bound, change):
-        """Show one more iteration."""
-        seconds = time.perf_counter() - self._started
-        self._progress.update(
-            self._task,
-            completed=n_iter,
-            log_likelihood=f"{lower_bound:.6f}",
-            speed=f"{self._n_rows * n_iter / seconds / 1e6:.2f}",
-        )
 
 
 def segment_photograph(output, n_components, seed, downscale, *, with_peer):
@@ -156,16 +120,8 @@ def seed_mixture(X, n_components, seed):
 def fit_fastem(X, start, console):
     """Fit with fastem under a progress bar."""
     model = fastem.GaussianMixture(**_settings(start))
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("log-likelihood a row {task.fields[log_likelihood]}"),
-        TextColumn("{task.fields[speed]} M rows/s"),
-    )
-    with Progress(*columns, console=console) as progress:
-        monitor = FitProgress(progress, len(X), ITERATIONS)
-        seconds = _seconds(model._fit, X, monitor=monitor)
+    with Progress(*BarMonitor.columns(), console=console) as progress:
+        seconds = _seconds(model._fit, X, monitor=BarMonitor(ITERATIONS, progress))
     return TimedFit(model, seconds, len(X))
 
 

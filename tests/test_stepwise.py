@@ -179,27 +179,27 @@ class TestRecenter:
         # Far away, densities feel that rows are rounded to 1e-10.
         assert_close(got[3:], want, rtol=1e-7 if offset else 1e-10, atol=1e-6)
 
-    @EXAMPLES
-    @given(rows=soft_rows())
-    def test_mixtures_of_gaussians(self, kind, rows):
-        if kind == "tied":
-            pytest.skip("no such family")
-        X, weighted, rng = rows
-        k, d = weighted.shape[1], X.shape[1]
-        shares = rng.dirichlet(np.ones(2), size=(len(X), k))
-        each = (weighted[:, :, None] * shares).reshape(len(X), 2 * k)
 
-        def statistics(means):
-            inner = gaussian_sums(X, each, means, kind)
-            mixture = inner.weight.reshape(k, 2)
-            return GMMStatistics(*inner[:2], weighted.sum(axis=0), mixture, *inner[3:])
+@pytest.mark.parametrize("kind", GMMS)
+@EXAMPLES
+@given(rows=soft_rows())
+def test_recentring_mixtures_of_gaussians(kind, rows):
+    X, weighted, rng = rows
+    k, d = weighted.shape[1], X.shape[1]
+    shares = rng.dirichlet(np.ones(2), size=(len(X), k))
+    each = (weighted[:, :, None] * shares).reshape(len(X), 2 * k)
 
-        old, new = rng.normal(size=(2, 2 * k, d))
-        weights = np.full((k, 2), 0.5)
-        got = GMMS[kind].recenter(
-            statistics(old), GMMParams(weights, at(old)), GMMParams(weights, at(new))
-        )
-        assert_close(got, statistics(new), **CLOSE)
+    def statistics(means):
+        inner = gaussian_sums(X, each, means, kind)
+        mixture = inner.weight.reshape(k, 2)
+        return GMMStatistics(*inner[:2], weighted.sum(axis=0), mixture, *inner[3:])
+
+    old, new = rng.normal(size=(2, 2 * k, d))
+    weights = np.full((k, 2), 0.5)
+    got = GMMS[kind].recenter(
+        statistics(old), GMMParams(weights, at(old)), GMMParams(weights, at(new))
+    )
+    assert_close(got, statistics(new), **CLOSE)
 
 
 @pytest.mark.parametrize("family", [CATEGORICAL, POISSON, MULTINOMIAL])

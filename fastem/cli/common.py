@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 
 import click
+import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -75,16 +76,9 @@ def paragraph(title, *lines):
 
 
 def print_report(report, as_json):
-    """Print names and values on lines, or as JSON.
-
-    What is None, not finite or not known, is null in JSON and left out else.
-    """
-    report = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in report.items()
-    }
+    """Print names and values as JSON, or on lines but for those that are None."""
     if as_json:
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(_plain(report)))
         return
     print_lines(
         {
@@ -146,6 +140,21 @@ def check_writable(path, option):
         raise click.BadParameter(
             f"cannot write {path}: {error.strerror}", param_hint=option
         ) from error
+
+
+def _plain(value):
+    """Return a value as JSON has it, which knows no numbers that are not finite."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return type(value).__name__
 
 
 def _text(value):

@@ -36,7 +36,6 @@ def info(path, as_json):
     }
     parameters = model.get_params(deep=False)
     if as_json:
-        parameters = {name: _plain(value) for name, value in parameters.items()}
         print_report({**about, "parameters": parameters, "sizes": sizes}, as_json)
         return
     if names is not None:
@@ -85,12 +84,3 @@ def _fit_of(model):
         for name, attribute in found.items()
         if hasattr(model, attribute)
     }
-
-
-def _plain(value):
-    """Return a parameter as JSON has it."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, np.random.RandomState):
-        return "RandomState"
-    return value

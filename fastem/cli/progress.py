@@ -40,9 +40,7 @@ def fit_progress(max_iter):
     if not _can_draw():
         yield _LineMonitor(max_iter)
         return
-    from rich.progress import BarColumn
-
-    with _drawing(BarColumn(bar_width=None), "{task.description}") as progress:
+    with _drawing(*BarMonitor.columns()) as progress:
         yield BarMonitor(max_iter, progress)
 
 

@@ -40,8 +40,8 @@ def source_options(command):
             "--columns",
             metavar="A,B,C",
             callback=_split_columns,
-            help="Parquet columns to read, in this order; without, those the model was "
-            "fitted to, or all.",
+            help="Parquet columns to read, in this order; without, all, or those that "
+            "the model was fitted to.",
         ),
         click.argument("source"),
     ):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -105,6 +105,14 @@ class BlockSource:
             last = max(0, self.n_rows - _DIGEST_ROWS)
             about["tail"] = [_digest(block.X) for block in self.pieces(last)]
         return about
+
+
+def in_larger_blocks(source, least):
+    """Return a source of the same rows in blocks of at least so many, where it can."""
+    if not isinstance(source, BlockSource) or (source.block_rows or 0) >= least:
+        return source
+    usual = rows_per_block(source.n_features, source.dtype)
+    return replace(source, block_rows=max(least, usual))
 
 
 def _digest(X):

@@ -32,7 +32,10 @@ class SilentMonitor:
         """
 
     def iteration(self, n_iter, lower_bound, change):
-        """End iteration ``n_iter``, from 1; what is true ends the fit."""
+        """End iteration ``n_iter``, from 1; what is true ends the start.
+
+        ``lower_bound`` is None where it is not known on the way.
+        """
 
     def end_init(self, lower_bound, converged):
         """End a start; what is true ends the fit, without further starts."""
@@ -123,9 +126,10 @@ class LogMonitor(SilentMonitor):
         self._init = init
 
     def iteration(self, n_iter, lower_bound, change):  # noqa: D102
+        known = "" if lower_bound is None else f"{self._measure} {lower_bound:.8g}, "
         _log.debug(
-            "%s: start %d, iteration %d: %s %.8g, change %.3g",
-            *(self._name, self._init, n_iter, self._measure, lower_bound, change),
+            "%s: start %d, iteration %d: %schange %.3g",
+            *(self._name, self._init, n_iter, known, change),
         )
 
     def end(self, n_iter, lower_bound, converged):  # noqa: D102
@@ -208,20 +212,32 @@ class ProgressMonitor(SilentMonitor):
 
 
 class BarMonitor(ProgressMonitor):
-    """Draw a bar, its columns being a ``BarColumn`` and ``"{task.description}"``.
+    """Draw a bar.
 
     Parameters
     ----------
     max_iter : int
         Iterations of a start at most.
     progress : rich.progress.Progress
-        Where to draw.
+        Where to draw, made of :meth:`columns`.
     """
 
     def __init__(self, max_iter, progress):
         super().__init__(max_iter)
         self._progress = progress
         self._task = progress.add_task(self.text, total=max_iter)
+
+    @staticmethod
+    def columns():
+        """Return a column for the bar and one for text.
+
+        On a narrow terminal it is the text that gives way, to a second line.
+        """
+        from rich.progress import BarColumn, TextColumn
+        from rich.table import Column
+
+        bar = BarColumn(24, table_column=Column(no_wrap=True))
+        return bar, TextColumn("{task.description}", table_column=Column())
 
     def show(self):
         """Move the bar, and say where the fit is."""

@@ -14,12 +14,17 @@ class Minibatch(NamedTuple):
     ----------
     size : int
         Rows of a batch, about.
+    first_size : int
+        Rows of the first batch of all, about. Too few for the parameters, and what
+        they lead to is not mended later (measured: K=20, D=16 ends 2.3 % lower after a
+        first batch of 500 than after one of 3200).
     schedule : Schedule
     average : bool
         Whether the parameters to keep are those of averaged statistics.
     """
 
     size: int
+    first_size: int
     schedule: Schedule
     average: bool
 
@@ -52,9 +57,18 @@ def add_block(model, minibatch, repeated, so_far, X, weight):
     -------
     PassStatistics
     """
-    for rows, row_weight in batches(X, weight, minibatch.size):
+    first_size = minibatch.first_size
+    if isinstance(so_far.state, StepwiseState):
+        first_size = minibatch.size
+    for rows, row_weight in batches(X, weight, minibatch.size, first_size):
         statistics = follow(
-            model, minibatch.schedule, so_far.state, rows, row_weight, repeated
+            model,
+            minibatch.schedule,
+            so_far.state,
+            rows,
+            row_weight,
+            repeated=repeated,
+            n_batches=max(1.0, len(rows) / minibatch.size),
         )
         so_far = PassStatistics(
             so_far.log_likelihood + statistics.log_likelihood,
@@ -64,8 +78,11 @@ def add_block(model, minibatch, repeated, so_far, X, weight):
     return so_far
 
 
-def follow(model, schedule, state, X, weight, repeated=False):
-    """Return what one batch says, and the state after it."""
+def follow(model, schedule, state, X, weight, *, repeated=False, n_batches=1.0):
+    """Return what one batch says, and the state after it.
+
+    If it is the first of all it may be as large as ``n_batches`` of the others.
+    """
     moves = model.m_step, model.recenter
     first = not isinstance(state, StepwiseState)
     params = state if first else state.params
@@ -73,15 +90,27 @@ def follow(model, schedule, state, X, weight, repeated=False):
     if not first:
         state = step(state, found, *moves, schedule, repeated=repeated)
     elif found.total_weight > 0:
-        state = begin(params, found, *moves)
+        unit = found.total_weight / n_batches
+        state = begin(params, found, *moves, unit=unit)
     return PassStatistics(found.log_likelihood, found.total_weight, state)
 
 
-def batches(X, weight, size):
-    """Yield about equal batches of a block, each spread evenly over it.
+def batches(X, weight, size, first_size):
+    """Yield about equal batches of a block, but for the first, each spread over it.
 
-    So rows that are stored in some order, as most are, are mixed within a block.
+    So rows that are stored in some order, as most are, are mixed within a block: of
+    as many neighbours as there are batches each gets one, in turn from a random one
+    on, lest batches fall in with an order that comes round, such as hours of a day.
     """
     n_batches = max(1, round(len(X) / size))
-    for first in range(n_batches):
-        yield np.ascontiguousarray(X[first::n_batches]), weight[first::n_batches]
+    if n_batches == 1:
+        yield np.ascontiguousarray(X), weight
+        return
+    begins = np.arange(0, len(X), n_batches)
+    turns = np.random.default_rng(0).integers(n_batches, size=len(begins))
+    n_first = min(n_batches, max(1, round(first_size / size)))
+    for numbers in (range(n_first), *([n] for n in range(n_first, n_batches))):
+        rows = [begins + (turns + number) % n_batches for number in numbers]
+        rows = np.concatenate(rows)
+        rows = rows[rows < len(X)]
+        yield X.take(rows, axis=0), weight[rows] if weight.size else weight

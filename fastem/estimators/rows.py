@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import _check_n_features
 
+from fastem.data.blocks import in_larger_blocks
 from fastem.data.source import is_source, open_source
 from fastem.estimators.validation import (
     check_finite,
@@ -14,7 +15,7 @@ from fastem.execution import cluster
 from fastem.execution.rows import ArrayRows, BlockRows, ClusterRows
 
 
-def read_rows(estimator, X, sample_weight=None, *, reset, here=False, **options):
+def read_rows(estimator, X, sample_weight=None, *, reset, batch_size=None, **options):
     """Return the rows of an array, a source or a Dask collection, with their weights.
 
     Parameters
@@ -24,8 +25,9 @@ def read_rows(estimator, X, sample_weight=None, *, reset, here=False, **options)
     sample_weight : array-like of shape (N,), optional
     reset : bool
         Whether to record the features or to compare them.
-    here : bool
-        Whether this process has to read them, also if they lie on a cluster.
+    batch_size : int, optional
+        Rows of a batch, if parameters move with each: this process then reads them,
+        also if they lie on a cluster, in blocks that no batch has to be less than.
     **options
         For scikit-learn's check of arrays.
 
@@ -43,9 +45,9 @@ def read_rows(estimator, X, sample_weight=None, *, reset, here=False, **options)
     if not is_source(X):
         X = check_rows(estimator, X, reset=reset, **options)
         return ArrayRows(X, check_weights(sample_weight, X))
-    client = None if here else cluster.client_for(X)
+    client = None if batch_size else cluster.client_for(X)
     if client is None:
-        source = open_source(X)
+        source = in_larger_blocks(open_source(X), batch_size or 0)
         check_features(estimator, source, reset=reset)
         return BlockRows(source, _block_weights(sample_weight, source), refuse_bad_rows)
     data = X if cluster.is_collection(X) else open_source(X)

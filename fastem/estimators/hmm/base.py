@@ -209,7 +209,11 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
                 here=True,
             )
             random_state = check_random_state(self.random_state)
-            given = self._given(letters) if first else self._unpacked(remembered.params)
+            if first:
+                given = self._given(letters)
+            else:
+                self._check_goes_on(remembered)
+                given = self._unpacked(remembered.params)
             begin = self._beginning(rows, given, random_state)
             chains = Chains(self, begin.shapes, begin.learning)
             state = rows.fold(
@@ -264,10 +268,20 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
                 shape=(count_rows(rows), begin.n_features),
                 max_iter=self.n_iter,
                 keep=keep,
+                measure="log-likelihood",
             )
             best = self._train(rows, begin, random_state, keeper, monitor)
         self._keep_state(best, begin)
         self._warn(best.repaired)
+
+    def _check_goes_on(self, remembered):
+        """Refuse to go on from another number of states."""
+        n_components = len(remembered.params.startprob)
+        if n_components != self.n_components:
+            raise ValueError(
+                f"partial_fit goes on from {n_components} states, but n_components is "
+                f"{self.n_components}"
+            )
 
     def _check_letters(self):
         """Return the names of parameters by letter; refuse letters of none."""

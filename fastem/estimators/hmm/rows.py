@@ -85,14 +85,14 @@ class SourceSequences:
 
     memory = None  # each block is worked without experience
 
-    def __init__(self, rows):
-        self._rows = rows
+    def __init__(self, estimator, rows):
+        self._estimator, self._rows = estimator, rows
         self.data = {"X": rows.data}
 
     def sample(self, random_state):
         """Return some rows to seed from, all if they are few."""
         X, _ = self._rows.sample(1, random_state)
-        return X, np.empty(0)
+        return _typed(self._estimator, X), np.empty(0)
 
     def statistics(self, model, shapes, params, so_far=None, on_block=None):
         """Return the statistics of all sequences under a model's parameters."""
@@ -151,11 +151,13 @@ def read_sequences(
     if client is None:
         source = open_source(X)
         check_features(estimator, source, reset=reset)
-        return SourceSequences(BlockSequences(source, lengths, refuse_bad_rows))
+        return SourceSequences(
+            estimator, BlockSequences(source, lengths, refuse_bad_rows)
+        )
     data = X if cluster.is_collection(X) else open_source(X)
     partitions = cluster.partitions_of(data, lengths=lengths, sequences=True)
     check_features(estimator, partitions, reset=reset)
-    return SourceSequences(ClusterRows(client, partitions, refuse_bad_rows))
+    return SourceSequences(estimator, ClusterRows(client, partitions, refuse_bad_rows))
 
 
 def sequence_blocks_of(model, shapes, X, lengths):
@@ -176,10 +178,15 @@ def _read_block(model, shapes, X, lengths):
     """Return the sequences of a block, checked."""
     check_finite(X, "X")
     check_n_features(model, X, model._n_columns(shapes))
-    if model._integers_become is None and (X == np.floor(X)).all():
-        X = X.astype(np.int64)
+    X = _typed(model, X)
     model._check_values(X, shapes)
     return make_sequences(X, lengths)
+
+
+def _typed(model, X):
+    """Return rows as the model's emissions take them; sources give floats only."""
+    whole = model._integers_become is None and (X == np.floor(X)).all()
+    return X.astype(np.int64) if whole else X
 
 
 def _block_statistics(model, shapes, params, block, weight):

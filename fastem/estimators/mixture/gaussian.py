@@ -19,7 +19,7 @@ from fastem.em.stepwise import Schedule, StepwiseState, finish
 from fastem.estimators.callbacks import CallbackSupportMixin, watch, with_callbacks
 from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
 from fastem.estimators.mixture.inference import MixtureInference
-from fastem.estimators.mixture.starts import check_start
+from fastem.estimators.mixture.starts import check_start, covariances_shape
 from fastem.estimators.mixture.training import RECORDS, Fit, FitRecord
 from fastem.estimators.persistence import Convertible
 from fastem.estimators.rows import read_rows
@@ -28,6 +28,9 @@ from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarn
 from fastem.execution.rows import ArrayRows
 from fastem.families.gaussian import Regularization
 from fastem.models.mixture import FAMILIES, MixtureModel
+
+# Rows of the first batch for each number in the means.
+FIRST_ROWS_PER_MEAN = 10
 
 
 class GaussianMixture(
@@ -80,9 +83,9 @@ default='kmeans'
         of rows (stepwise EM), which comes near in a pass or two where rows are many
         and well mixed. ``max_iter`` and ``tol`` are then about passes, whose mean
         log-likelihood is that which batches met on the way.
-    batch_size : int, default=10000
-        Rows of a batch, about.
-    step_exponent : float, default=0.6
+    batch_size : int, default=1000
+        Rows of a batch, about; the first takes 10 K D at least.
+    step_exponent : float, default=0.55
         Batch n replaces ``(n + step_offset)**-step_exponent`` of what is remembered:
         more than 0.5, so that noise dies out, and at most 1, with which all batches
         count alike.
@@ -178,8 +181,8 @@ default='kmeans'
         verbose=0,
         verbose_interval=10,
         algorithm="batch",
-        batch_size=10_000,
-        step_exponent=0.6,
+        batch_size=1000,
+        step_exponent=0.55,
         step_offset=1.0,
         average=True,
     ):
@@ -231,14 +234,15 @@ default='kmeans'
     def partial_fit(self, X, y=None, sample_weight=None):
         """Go on from a batch of rows of an unbounded stream.
 
-        The first batch of all is what the mixture is seeded from, as ``fit`` would be;
+        The first batch of all is what the mixture is seeded from, as ``fit`` would be,
+        and should have 10 K D rows or more, since later ones do not mend a bad start;
         each further one is a step of stepwise EM. After ``fit`` or ``load`` the mixture
         goes on from there: what it was fitted to counts as the first batch.
 
         Parameters
         ----------
         X : array-like or source of shape (N, D)
-            Of a source, each block is cut into batches of about ``batch_size``.
+            Of a source, blocks are cut into batches of about ``batch_size``.
         y : Ignored
         sample_weight : array-like of shape (N,), default=None
 
@@ -274,19 +278,19 @@ default='kmeans'
         remembered = getattr(self, "_remembered", None)
         with features_kept_on_error(self):
             first = remembered is None
-            rows = read_rows(self, X, sample_weight, reset=first, here=True)
-            model, minibatch = self._model(rows.dtype), self._minibatch()
+            rows = read_rows(
+                self, X, sample_weight, reset=first, batch_size=self.batch_size
+            )
+            model = self._model(rows.dtype)
+            minibatch = self._minibatch(rows.n_features)
             if first:
                 _check_enough_rows(rows, self.n_components)
                 shape = self.n_components, rows.n_features
                 given = self._given(shape)
                 random_state = check_random_state(self.random_state)
                 remembered = self._start(rows, given, model, random_state)
-            elif len(remembered.params.weights) != self.n_components:
-                raise ValueError(
-                    f"partial_fit goes on from {len(remembered.params.weights)} "
-                    f"components, but n_components is {self.n_components}"
-                )
+            else:
+                self._check_goes_on(remembered)
             if isinstance(rows, ArrayRows):
                 minibatch = minibatch._replace(size=rows.n_rows)
             found = rows.fold(
@@ -298,11 +302,12 @@ default='kmeans'
         bound = state.statistics.log_likelihood / state.statistics.total_weight
         self._keep(
             begin(params, self.n_components)._replace(
-                lower_bounds=np.full(state.n_steps, bound),
+                lower_bounds=np.array([bound]),
                 repaired=np.broadcast_to(repaired, self.n_components),
                 statistics=state,
             )
         )
+        self.n_iter_ = state.n_steps
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -322,7 +327,7 @@ default='kmeans'
                 X,
                 sample_weight,
                 reset=True,
-                here=self.algorithm == "minibatch",
+                batch_size=self.batch_size if self.algorithm == "minibatch" else None,
                 ensure_min_samples=2,
             )
             _check_enough_rows(rows, self.n_components)
@@ -356,11 +361,15 @@ default='kmeans'
                 shape=(rows.n_rows, rows.n_features),
                 max_iter=self.max_iter,
                 keep=GaussianMixture._keep,
+                measure="mean log-likelihood",
             )
+            minibatch = None
+            if self.algorithm == "minibatch":
+                minibatch = self._minibatch(rows.n_features)
             fit = Fit(
                 model,
                 rows,
-                minibatch=self._minibatch() if self.algorithm == "minibatch" else None,
+                minibatch=minibatch,
                 max_iter=self.max_iter,
                 tol=self.tol,
                 monitor=monitor,
@@ -372,6 +381,21 @@ default='kmeans'
         self._keep(best)
         self._warn(best)
         return rows
+
+    def _check_goes_on(self, remembered):
+        """Refuse to go on from another kind of mixture."""
+        params = getattr(remembered, "params", remembered).components
+        (K, D), covariances = params.means.shape, params.covariances
+        if K != self.n_components:
+            raise ValueError(
+                f"partial_fit goes on from {K} components, but n_components is "
+                f"{self.n_components}"
+            )
+        if covariances.shape != covariances_shape(self.covariance_type, (K, D)):
+            raise ValueError(
+                f"partial_fit goes on from covariances of shape {covariances.shape}, "
+                f"but covariance_type is {self.covariance_type!r}"
+            )
 
     def _given(self, shape):
         return check_start(
@@ -386,9 +410,10 @@ default='kmeans'
         regularization = Regularization(self.reg_covar, np.finfo(dtype).eps)
         return MixtureModel(self._family, regularization)
 
-    def _minibatch(self):
+    def _minibatch(self, n_features):
         schedule = Schedule(self.step_exponent, self.step_offset)
-        return Minibatch(self.batch_size, schedule, self.average)
+        first_size = FIRST_ROWS_PER_MEAN * self.n_components * n_features
+        return Minibatch(self.batch_size, first_size, schedule, self.average)
 
     def _start(self, rows, given, model, random_state):
         """Return where EM begins: what was given, the rest by ``init_params``."""
@@ -458,9 +483,11 @@ def _rank(result):
 
 
 def _remembered(result):
-    """Return what further batches are weighed against."""
+    """Return what further batches are weighed against, or parameters to begin with."""
     found = result.statistics
-    if found is None or isinstance(found, StepwiseState):
+    if found is None:
+        return result.params
+    if isinstance(found, StepwiseState):
         return found
     return StepwiseState(result.params, found, found, 1.0, float(found.total_weight), 1)
 

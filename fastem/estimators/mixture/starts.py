@@ -46,7 +46,7 @@ def check_start(weights, means, precisions, covariance_type, shape):
         For a wrong shape, weights that are no proportions, and precisions that are not
         symmetric and positive-definite.
     """
-    n_components, n_features = shape
+    n_components = shape[0]
     precisions_cholesky = covariances = None
     if weights is not None:
         weights = check_shape(weights, (n_components,), "weights_init")
@@ -58,16 +58,22 @@ def check_start(weights, means, precisions, covariance_type, shape):
     if means is not None:
         means = check_shape(means, shape, "means_init")
     if precisions is not None:
-        expected = {
-            "full": (n_components, n_features, n_features),
-            "tied": (n_features, n_features),
-            "diag": shape,
-            "spherical": (n_components,),
-        }[covariance_type]
+        expected = covariances_shape(covariance_type, shape)
         precisions = check_shape(precisions, expected, "precisions_init")
         precisions_cholesky = _factor_precisions(precisions, covariance_type)
         covariances = _covariances(precisions_cholesky, covariance_type)
     return GivenStart(weights, means, precisions_cholesky, covariances)
+
+
+def covariances_shape(covariance_type, shape):
+    """Return the shape of the covariances of ``shape`` = (K, D) means."""
+    n_components, n_features = shape
+    return {
+        "full": (n_components, n_features, n_features),
+        "tied": (n_features, n_features),
+        "diag": (n_components, n_features),
+        "spherical": (n_components,),
+    }[covariance_type]
 
 
 def _factor_precisions(precisions, covariance_type):
