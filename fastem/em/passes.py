@@ -95,7 +95,7 @@ def follow(model, schedule, state, X, weight, *, repeated=False, n_batches=1.0):
     return PassStatistics(found.log_likelihood, found.total_weight, state)
 
 
-def batches(X, weight, size, first_size):
+def batches(X, weight, size, first_size=0):
     """Yield about equal batches of a block, but for the first, each spread over it.
 
     So rows that are stored in some order, as most are, are mixed within a block: of
