@@ -154,7 +154,7 @@ def report(kernels, fit, peer):
     return table
 
 
-def draw_segments(output, image, labels):
+def draw_segments(output, image, labels, title=PHOTOGRAPH):
     """Draw an image and its segments, each in its mean colour, side by side."""
     pixels = image.reshape(-1, 3)
     segments = np.empty_like(pixels)
@@ -163,14 +163,14 @@ def draw_segments(output, image, labels):
 
     height, width, _ = image.shape
     figure = Figure(figsize=(12, 6 * height / width + 0.4), layout="constrained")
-    for axes, picture, title in zip(
+    for axes, picture, heading in zip(
         figure.subplots(1, 2),
         (image, segments.reshape(image.shape)),
-        (PHOTOGRAPH, f"{len(np.unique(labels))} components"),
+        (title, f"{len(np.unique(labels))} components"),
         strict=True,
     ):
         axes.imshow(picture)
-        axes.set_title(title)
+        axes.set_title(heading)
         axes.set_axis_off()
     figure.savefig(output, format="png", dpi=120)
 

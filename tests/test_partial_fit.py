@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from sklearn.base import clone
 import fastem
 from fastem import GaussianMixture
 from fastem.data import blocks as data_blocks
-from fastem.data.source import open_source
+from fastem.data.source import is_source, open_source
 from fastem.em.passes import batches
 from fastem.estimators import checkpoints
 
@@ -33,11 +34,9 @@ from .common import (
 from .reference import chains as oracle
 from .test_hmm_cases import (
     ONE_OF_EACH,
-    assert_params,
     case,
     model_of,
     new_model,
-    nudged,
     sample,
 )
 from .test_hmm_cases import fit as fit_chain
@@ -99,12 +98,10 @@ class TestOneBatch:
         assert_close(mixture().partial_fit(X), want, rtol=1e-5, atol=1e-6)
 
     @settings(max_examples=20)
-    @given(
-        seed=st.integers(0, 2**32 - 1), covariance_type=st.sampled_from(COVARIANCE_TYPES)
-    )
+    @given(seed=st.integers(0, 999), covariance_type=st.sampled_from(COVARIANCE_TYPES))
     def test_weight_two_is_a_row_twice(self, seed, covariance_type):
         """And weight zero is no row, in the first batch and in later ones."""
-        X = blobs(300, D, K, seed=seed % 1000)
+        X = blobs(300, D, K, seed=seed)
         counts = np.random.default_rng(seed).integers(0, 4, len(X))
         weighted = given_start(X, covariance_type)
         repeated = clone(weighted)
@@ -148,12 +145,10 @@ class TestStreams:
         assert found.lower_bounds_ == [found.lower_bound_]  # streams have no end
 
     def test_rows_that_never_come_again(self):
-        """So many that what was learned first is forgotten."""
-        early, late = blobs(2000, D, 2, seed=0), 50 + blobs(self.N_ROWS, D, 2, seed=1)
-        model = stream(mixture(2), np.concatenate([early, late]), 2000)
-        best = best_of(mixture(2), late).score(late)
-        assert model.score(late) > best - 0.5
-        assert model.score(early) < -100
+        """Are forgotten: here a fifth of them, and a mean that drifts by fifty."""
+        early, late = blobs(10_000, D, 1), 50 + blobs(self.N_ROWS, D, 1)
+        model = stream(mixture(1), np.concatenate([early, late]), 2000)
+        assert np.abs(model.means_ - late.mean(axis=0)).max() < 2
 
     @pytest.mark.parametrize("algorithm", ["batch", "minibatch"])
     @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -273,10 +268,6 @@ BAD = {
         {},
         "list of 3 blocks contains NaN.*row 142, column 1",
     ),
-    "one column less": (ROWS[:, :2], {}, "2 features"),
-    "one column more, in blocks": ([np.c_[ROWS, ROWS[:, :1]]], {}, "4 features"),
-    "other names": (FRAME.rename(columns={"a": "z"}), {}, "feature names"),
-    "names in another order": (FRAME[["b", "a", "c"]], {}, "feature names"),
     "no rows": (ROWS[:0], {}, "0 sample"),
     "one dimension": (ROWS[0], {}, "2D array"),
     "weights of zero": (ROWS, {"sample_weight": np.zeros(300)}, "zero"),
@@ -289,6 +280,17 @@ BAD = {
     ),
     "a generator": ((part for part in [ROWS]), {}, "read only once"),
 }
+UNLIKE_THE_FIRST = {
+    "one column less": (ROWS[:, :2], {}, "2 features"),
+    "one column more, in blocks": ([np.c_[ROWS, ROWS[:, :1]]], {}, "4 features"),
+    "other names": (FRAME.rename(columns={"a": "z"}), {}, "feature names"),
+    "names in another order": (FRAME[["b", "a", "c"]], {}, "feature names"),
+    "other names, in a table": (
+        pyarrow.Table.from_pandas(FRAME.rename(columns={"a": "z"})),
+        {},
+        "columns .* are z, b, c, but GaussianMixture was fitted to a, b, c",
+    ),
+}
 OTHER_SETTINGS = {
     "n_components": (4, "goes on from 3 components, but n_components is 4"),
     "covariance_type": ("tied", r"shape \(3, 3, 3\), but covariance_type is 'tied'"),
@@ -299,27 +301,24 @@ OTHER_SETTINGS = {
 class TestRefusals:
     """After a refusal all is as if it had never been asked."""
 
-    @pytest.mark.parametrize("what", BAD)
+    @pytest.mark.parametrize("what", [*BAD, *UNLIKE_THE_FIRST])
     @pytest.mark.parametrize("begin", ["partial_fit", "fit"])
     @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
     def test_batches(self, what, begin):
-        X, options, message = BAD[what]
+        X, options, message = (BAD | UNLIKE_THE_FIRST)[what]
         model = getattr(mixture(), begin)(FRAME)
         before = pickle.dumps(model)
         with pytest.raises(ValueError, match=message):
             model.partial_fit(X, **options)
         assert pickle.dumps(model) == before
 
-    @pytest.mark.parametrize("what", set(BAD) - {"a generator"})
+    @pytest.mark.parametrize("what", BAD)
     def test_first_batches(self, what):
         X, options, _ = BAD[what]
-        if "column" in what or "name" in what:
-            pytest.skip("nothing to compare with")
         model = mixture()
-        before = pickle.dumps(model)
         with pytest.raises(ValueError):
             model.partial_fit(X, **options)
-        assert pickle.dumps(model) == before
+        assert vars(model) == vars(mixture())
 
     def test_too_few_rows_to_begin_with(self):
         model = mixture()
@@ -359,7 +358,7 @@ class TestBatches:
 
     @pytest.mark.parametrize("period", [2, 5, 10, 20, 1000, 20_000])
     def test_each_is_like_all_rows(self, period):
-        """Whatever order the rows are in, if only it goes through all or comes round."""
+        """Whether the rows' order goes through all or comes round."""
         X = (np.arange(20_000) % period * (1.0 / period))[:, None]
         for part, _ in batches(X, EMPTY, 1000):
             # Twenty batches of 1000 rows, whose mean has the deviation 0.009 at most
@@ -458,48 +457,356 @@ class TestMinibatch:
         assert model.n_iter_ == 1
 
 
+OPTIONS = {"algorithm": "minibatch", "batch_size": 50, "max_iter": 2}
+
+
 class TestRowsOfAllKinds:
     """The same rows are the same batches, wherever they come from."""
 
     X = blobs(500, D, K, seed=2)
-    OPTIONS = {"algorithm": "minibatch", "batch_size": 60, "max_iter": 2}
 
-    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("store", STORES)
-    def test_minibatch(self, store, dtype, tmp_path):
-        X = self.X.astype(dtype)
-        want = fit(mixture(**self.OPTIONS), X)
-        got = fit(mixture(**self.OPTIONS), STORES[store](X, tmp_path))
+    def test_minibatch(self, store, tmp_path):
+        want = fit(mixture(**OPTIONS), self.X)
+        got = fit(mixture(**OPTIONS), STORES[store](self.X, tmp_path))
         assert_same_fit(got, want)
+
+    def test_single_precision(self, tmp_path):
+        X = self.X.astype(np.float32)
+        want = fit(mixture(**OPTIONS), X)
+        for store in ("npy", "parquet", "list"):
+            got = fit(mixture(**OPTIONS), STORES[store](X, tmp_path))
+            assert_same_fit(got, want)
 
     @pytest.mark.parametrize("store", STORES)
     def test_partial_fit(self, store, tmp_path):
         data = STORES[store](self.X, tmp_path)
-        for size in (500, 60):
-            got, want = mixture(batch_size=size), mixture(batch_size=size)
+        in_blocks = [self.X] if is_source(data) else self.X
+        for size, same in ((50, in_blocks), (500, self.X)):
+            got, want = (mixture(batch_size=size) for _ in range(2))
             for _ in range(2):
-                got.partial_fit(data)
-                if size == 500:
-                    want.partial_fit(self.X)
-                else:
-                    for part, _ in batches(self.X, EMPTY, size):
-                        # Seeded from all, of which the first batch is a part.
-                        want.set_params(
-                            **start_of(self.X) if want.n_iter_of() else {}
-                        )
-                        want.partial_fit(part)
-            assert_same_fit(got, want)
+                assert_same_fit(got.partial_fit(data), want.partial_fit(same))
 
     @pytest.mark.parametrize("block_rows", [1, 7, 100])
     def test_small_blocks_make_batches_together(self, block_rows):
         source = open_source([self.X], block_rows=block_rows)
         pieces = [self.X[i : i + block_rows] for i in range(0, 500, block_rows)]
-        want = fit(mixture(**self.OPTIONS), self.X)
-        for data in (source, pieces) if block_rows < 60 else (pieces,):
-            assert_same_fit(fit(mixture(**self.OPTIONS), data), want)
+        want = fit(mixture(**OPTIONS), self.X)
+        for data in (source, pieces) if block_rows < 50 else (pieces,):
+            assert_same_fit(fit(mixture(**OPTIONS), data), want)
 
     def test_data_frames(self):
         frame = pd.DataFrame(self.X, columns=list("abc"))
-        got = fit(mixture(**self.OPTIONS), frame)
-        assert_same_fit(got, fit(mixture(**self.OPTIONS), self.X))
+        got = fit(mixture(**OPTIONS), frame)
+        assert_same_fit(got, fit(mixture(**OPTIONS), self.X))
         assert list(got.feature_names_in_) == list("abc")
+
+
+class Interrupted(Exception):
+    """Raised where a process might be killed."""
+
+
+class Blocks:
+    """Blocks of rows, of which only so many can be read."""
+
+    def __init__(self, X, n_blocks):
+        self.parts = np.split(X, n_blocks)
+        self.left = np.inf
+        self.n_read = 0
+
+    def __call__(self):
+        for part in self.parts:
+            if self.left <= 0:
+                raise Interrupted
+            self.left -= 1
+            self.n_read += 1
+            yield part
+
+
+OF_PASSES = {**OPTIONS, "max_iter": 3, "tol": 0.0}
+
+
+class TestCheckpoints:
+    N_BLOCKS = 8
+
+    @pytest.fixture(autouse=True)
+    def every_block(self, monkeypatch):
+        monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0)
+        monkeypatch.setattr(data_blocks, "BLOCK_BYTES", 100 * D * 8)
+
+    def blocks(self):
+        return Blocks(blobs(100 * self.N_BLOCKS, D, K, seed=6), self.N_BLOCKS)
+
+    # Opening looks at one block, seeding at all; three passes follow.
+    @pytest.mark.parametrize("n_blocks", [10, 12, 16, 17, 18, 24, 25, 28, 31, 32])
+    @pytest.mark.parametrize("n_init", [1, 2])
+    def test_resumed_to_the_same_bits(self, n_blocks, n_init, tmp_path):
+        options = {**OF_PASSES, "n_init": n_init}
+        read = self.blocks()
+        want = fit(mixture(**options), read)
+        whole = read.n_read
+        read = self.blocks()
+        read.left = n_blocks
+        path = tmp_path / "fit.ckpt"
+        with pytest.raises(Interrupted):
+            fit(mixture(**options), read, checkpoint=path)
+        assert path.exists()
+        read.left, read.n_read = np.inf, 0
+        got = fit(mixture(**options), read, checkpoint=path)
+        assert_same_model(got, want)
+        # It went on, but for what opening and reading ahead looked at.
+        assert read.n_read < whole - n_blocks + self.N_BLOCKS + 4
+        X = np.concatenate(read.parts)
+        assert_same_model(got.partial_fit(X), want.partial_fit(X))
+
+    def test_interrupted_again_and_again(self, tmp_path):
+        read = self.blocks()
+        want, path = fit(mixture(**OF_PASSES), read), tmp_path / "fit.ckpt"
+        for n_interruptions in range(100):
+            read.left = 9 + 3 * (n_interruptions > 0)
+            try:
+                got = fit(mixture(**OF_PASSES), read, checkpoint=path)
+                break
+            except Interrupted:
+                pass
+        assert n_interruptions > 3
+        assert_same_model(got, want)
+
+    @pytest.mark.parametrize("name", ["batch_size", "step_exponent", "average"])
+    def test_of_another_fit(self, name, tmp_path):
+        options = dict(OF_PASSES)
+        path = tmp_path / "fit.ckpt"
+        fit(mixture(**options), self.blocks(), checkpoint=path)
+        options[name] = {"batch_size": 60, "step_exponent": 0.7, "average": False}[name]
+        with pytest.raises(ValueError, match=f"{name}"):
+            mixture(**options).fit(self.blocks(), checkpoint=path)
+
+
+# -------------------------------------------------------------- hidden Markov models
+
+LENGTHS = [20] * 10
+KINDS = (*ONE_OF_EACH, "gaussian-tied", "gaussian-spherical", "gmm-tied")
+
+
+def batch(kind, params, seed, lengths=LENGTHS):
+    return sample(kind, params, lengths, seed)
+
+
+def chain(kind, start, **params):
+    """A model that begins with these parameters."""
+    return model_of(fastem, kind, start, **params)
+
+
+class TestChains:
+    @pytest.mark.parametrize("training", ["baum-welch", "viterbi"])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_one_batch_is_one_iteration(self, kind, training):
+        _, X, start = case(kind, 3, 2, LENGTHS, seed=1)
+        got = chain(kind, start, training=training).partial_fit(X, LENGTHS)
+        want = fit_chain(chain(kind, start, training=training, n_iter=1), X, LENGTHS)
+        names = [f"{name}_" for name in start]
+        if kind in oracle.GMM:
+            # A fit takes scatter about the means before it, as hmmlearn does.
+            names.remove("covars_")
+        assert_close(got, want, names, rtol=1e-9, atol=1e-12)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_thirty_batches_come_near_the_best(self, kind):
+        params, _, start = case(kind, 3, 2, [2], seed=2)
+        parts = [batch(kind, params, seed) for seed in range(30)]
+        X, lengths = np.concatenate(parts), 30 * LENGTHS
+        model = chain(kind, start)
+        worst = model.score(X, lengths)
+        for part in parts:
+            model.partial_fit(part, LENGTHS)
+        fitted = chain(kind, start, n_iter=200, tol=0.01)
+        best = fit_chain(fitted, X, lengths).score(X, lengths)
+        lack = best - model.score(X, lengths)
+        assert lack < max(0.1 * (best - worst), 1e-3 * abs(best))
+        assert lack < 0.3 * (best - worst)
+
+    def test_from_nothing(self):
+        """Emissions are seeded from the first batch."""
+        params, _, _ = case("gaussian-diag", 3, 2, [2], seed=2, spread=4.0)
+        options = {"init_params": "mc", "random_state": 0}
+        model = new_model(fastem, "gaussian-diag", 3, 2, **options)
+        model.startprob_, model.transmat_ = np.full(3, 1 / 3), np.full((3, 3), 1 / 3)
+        for seed in range(20):
+            model.partial_fit(batch("gaussian-diag", params, seed), LENGTHS)
+        order = np.argsort(model.means_[:, 0])
+        truth = np.argsort(params["means"][:, 0])
+        np.testing.assert_allclose(
+            model.means_[order], params["means"][truth], atol=0.2
+        )
+
+    @pytest.mark.parametrize("kind", [k for k in KINDS if k not in oracle.GMM])
+    def test_priors_weigh_against_all_batches(self, kind):
+        """Where states are known, the same batch again and again is one batch of so
+        many times the rows, whatever the steps."""
+        _, X, start = case(kind, 3, 2, LENGTHS, seed=3)
+        rng = np.random.default_rng(0)
+        states = rng.integers(0, 3, len(X))
+        priors = {
+            "startprob_prior": np.array([30.0, 5.0, 1.0]),
+            "transmat_prior": rng.uniform(1, 200, (3, 3)),
+        }
+        if kind in oracle.GAUSSIAN:
+            priors |= {"means_prior": 5.0, "means_weight": 300.0}
+            priors |= {"covars_prior": 40.0, "covars_weight": 100.0}
+        if kind == "categorical":
+            priors["emissionprob_prior"] = 50.0
+        if kind == "poisson":
+            priors |= {"lambdas_prior": 200.0, "lambdas_weight": 100.0}
+        n_batches = 12
+        got = chain(kind, start, **priors)
+        for _ in range(n_batches):
+            got.partial_fit(X, LENGTHS, states=states)
+        want = chain(kind, start, n_iter=1, **priors)
+        fit_chain(
+            want,
+            np.tile(X, (n_batches, 1)),
+            n_batches * LENGTHS,
+            states=np.tile(states, n_batches),
+        )
+        names = [f"{name}_" for name in start]
+        assert_close(got, want, names, rtol=1e-8, atol=1e-10)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_paths_that_are_impossible_stay_so(self, kind):
+        params, _, start = case(kind, 3, 2, [2], seed=4, transmat="left-right")
+        start["startprob"] = np.array([1.0, 0.0, 0.0])
+        params["startprob"] = start["startprob"]
+        model = chain(kind, start)
+        for seed in range(5):
+            model.partial_fit(batch(kind, params, seed), LENGTHS)
+            assert_same_bits(model.startprob_, start["startprob"])
+            assert_same_bits(model.transmat_ == 0, start["transmat"] == 0)
+        assert np.abs(model.transmat_ - start["transmat"]).max() > 1e-3
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_fixed_entries_keep_their_values(self, kind):
+        params, _, start = case(kind, 3, 2, [2], seed=5)
+        name = next(name for name in start if name not in ("startprob", "transmat"))
+        held = np.zeros(start[name].shape, bool)
+        held[1] = True
+        model = chain(kind, start, fixed={name: held})
+        model.params = model.params.replace("t", "")
+        for seed in range(4):
+            model.partial_fit(batch(kind, params, seed), LENGTHS)
+        assert_same_bits(model.transmat_, start["transmat"])
+        got = getattr(model, f"{name}_")
+        assert_same_bits(got[held], start[name][held])
+        assert np.abs(got[~held] - start[name][~held]).max() > 1e-3
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_fit_is_the_first_batch(self, kind):
+        params, X, start = case(kind, 3, 2, 40 * LENGTHS, seed=6)
+        model = fit_chain(chain(kind, start, n_iter=30), X, 40 * LENGTHS)
+        before = {name: getattr(model, f"{name}_") for name in start}
+        model.partial_fit(batch(kind, params, 0, [20]), [20])
+        for name, value in before.items():
+            moved = np.abs(getattr(model, f"{name}_") - value).max()
+            assert 0 < moved < 0.03 * max(1, np.abs(value).max()), name
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @kept_in_each_way
+    def test_kept(self, kind, keep, tmp_path):
+        params, _, start = case(kind, 3, 2, [2], seed=7)
+        model = chain(kind, start)
+        for seed in range(4):
+            X = batch(kind, params, seed)
+            copy = keep(model, tmp_path)
+            model.partial_fit(X, LENGTHS)
+            assert_same_model(copy.partial_fit(X, LENGTHS), model)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_sources(self, kind, tmp_path, monkeypatch):
+        """Each block of whole sequences is a batch."""
+        _, X, start = case(kind, 3, 2, LENGTHS, seed=8)
+        parts = np.split(X, np.cumsum(LENGTHS)[:-1])
+        want = chain(kind, start).partial_fit(X, LENGTHS)
+        for data, lengths in (
+            (parts, None),
+            (lambda: iter(parts), None),
+            ([X], LENGTHS),
+        ):
+            got = chain(kind, start).partial_fit(data, lengths)
+            assert_same_model(got, want)
+        # Blocks that are full with three sequences.
+        monkeypatch.setattr(data_blocks, "BLOCK_BYTES", 50 * X.shape[1] * 8)
+        got, want = chain(kind, start).partial_fit(parts), chain(kind, start)
+        for first in range(0, len(X), 60):
+            rows = X[first : first + 60]
+            want.partial_fit(rows, [20] * (len(rows) // 20))
+        assert_same_model(got, want)
+
+
+# What batches can be, by kind of model; and what is said of them.
+BAD_CHAINS = {
+    "NaN": lambda X: (with_entry(X * 1.0, 42, 0, np.nan), LENGTHS, "NaN.*row 42"),
+    "another width": lambda X: (np.c_[X, X], LENGTHS, "features"),
+    "lengths": lambda X: (X, [20] * 9, "lengths sum to 180, but X has 200 rows"),
+    "a block of NaN": lambda X: (
+        np.split(with_entry(X * 1.0, 42, 0, np.nan), 10),
+        None,
+        "list of 10 blocks.*NaN",
+    ),
+}
+
+
+class TestRefusedChains:
+    @pytest.mark.parametrize("what", BAD_CHAINS)
+    @pytest.mark.parametrize("kind", ONE_OF_EACH)
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_batches(self, kind, what, begun):
+        _, X, start = case(kind, 3, 2, LENGTHS, seed=9)
+        model = chain(kind, start)
+        if begun:
+            model.partial_fit(X, LENGTHS)
+        before = pickle.dumps(model)
+        bad, lengths, message = BAD_CHAINS[what](X)
+        with pytest.raises(ValueError, match=message if begun else None):
+            model.partial_fit(bad, lengths)
+        assert pickle.dumps(model) == before
+
+    @pytest.mark.parametrize(
+        ("kind", "value", "message"),
+        [
+            ("categorical", 7, "larger than 2"),
+            ("categorical", -1, "row 42"),
+            ("multinomial", 9, "sum to n_trials"),
+            ("poisson", -3, "row 42"),
+            ("poisson", 0.5, "row 42"),
+        ],
+    )
+    def test_values(self, kind, value, message):
+        _, X, start = case(kind, 3, 2, LENGTHS, seed=9)
+        model = chain(kind, start).partial_fit(X, LENGTHS)
+        before = pickle.dumps(model)
+        bad = with_entry(X.astype(type(value)), 42, 0, value)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(bad, LENGTHS)
+        assert pickle.dumps(model) == before
+
+    @pytest.mark.parametrize("in_blocks", [False, True])
+    def test_what_no_state_allows(self, in_blocks):
+        _, X, start = case("categorical", 3, 2, LENGTHS, seed=9)
+        start["emissionprob"][:, 2] = 0
+        start["emissionprob"] /= start["emissionprob"].sum(axis=1, keepdims=True)
+        good = np.minimum(X, 1)
+        model = chain("categorical", start).partial_fit(good, LENGTHS)
+        before = pickle.dumps(model)
+        bad = with_entry(good, 42, 0, 2)
+        data = (np.split(bad, 10), None) if in_blocks else (bad, LENGTHS)
+        with pytest.raises(ValueError, match="No state allows"):
+            model.partial_fit(*data)
+        assert pickle.dumps(model) == before
+
+    @pytest.mark.parametrize("kind", ONE_OF_EACH)
+    def test_other_numbers_of_states(self, kind):
+        _, X, start = case(kind, 3, 2, LENGTHS, seed=9)
+        model = chain(kind, start).partial_fit(X, LENGTHS)
+        before = pickle.dumps(model)
+        with pytest.raises(ValueError, match="3 states, but n_components is 4"):
+            model.set_params(n_components=4).partial_fit(X, LENGTHS)
+        assert pickle.dumps(model.set_params(n_components=3)) == before

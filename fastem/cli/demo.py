@@ -106,3 +106,44 @@ def chain(output, states, starts, seed, peer):
     from fastem.demo_chain import decode_record
 
     decode_record(output, states, starts, seed, with_peer=peer)
+
+
+@demo.command()
+@_output_option("fastem-demo-stream.png", "segments of two photographs")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to keep the rows in, and the fit as far as it has come, from where "
+    "the same command goes on; a temporary one by default.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1000),
+    default=10_000_000,
+    show_default=True,
+    help="Rows to write and fit to, of 32 bytes each.",
+)
+@click.option(
+    "--components",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Components of the mixture, hence segments of the pictures.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the rows and of the start.",
+)
+def stream(output, folder, rows, components, seed):
+    """Fit a mixture to more pixels than need be in memory."""
+    check_writable(output, "'--output'")
+    _check_extra()
+    from fastem.demo_stream import fit_larger_than_memory
+
+    try:
+        fit_larger_than_memory(output, folder, rows, components, seed)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error

@@ -50,14 +50,17 @@ def together(*monitors):
     What one of them wants to end, ends.
     """
 
-    def tell_all(name):
-        tell = [getattr(monitor, name) for monitor in monitors]
-        return lambda *arguments: any([method(*arguments) for method in tell])
+    def tell_all(methods):
+        return lambda *arguments: any([method(*arguments) for method in methods])
 
     everyone = SilentMonitor()
-    for name in vars(SilentMonitor):
-        if not name.startswith("_"):
-            setattr(everyone, name, tell_all(name))
+    for name, silence in vars(SilentMonitor).items():
+        if name.startswith("_"):
+            continue
+        methods = [getattr(monitor, name) for monitor in monitors]
+        heard = [m for m in methods if getattr(m, "__func__", None) is not silence]
+        if heard:
+            setattr(everyone, name, tell_all(heard))
     return everyone
 
 
@@ -126,6 +129,8 @@ class LogMonitor(SilentMonitor):
         self._init = init
 
     def iteration(self, n_iter, lower_bound, change):  # noqa: D102
+        if not _log.isEnabledFor(logging.DEBUG):
+            return
         known = "" if lower_bound is None else f"{self._measure} {lower_bound:.8g}, "
         _log.debug(
             "%s: start %d, iteration %d: %schange %.3g",
