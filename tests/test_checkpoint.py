@@ -452,7 +452,7 @@ class TestEncode:
             {1: 2},
             {"a", "b"},
         ],
-        ids=repr,
+        ids=lambda value: type(value).__name__,
     )
     def test_the_rest_is_refused_by_name(self, odd):
         with pytest.raises(ValueError, match=r"fixed\.transmat\.1 is of type"):

@@ -116,9 +116,10 @@ class TestInference:
         best = sum(one.log_path for one in found)
         np.testing.assert_allclose(model.decode(X, lengths)[0], best, **CLOSE)
 
+    @pytest.mark.parametrize(("k", "d"), [(2, 1), (4, 3)])
     @pytest.mark.parametrize("kind", ONE_OF_EACH)
-    def test_long_sequence(self, kind):
-        params, X, _ = case(kind, 4, 3, [5000], seed=1)
+    def test_long_sequence(self, kind, k, d):
+        params, X, _ = case(kind, k, d, [5000], seed=1)
         model = model_of(fastem, kind, params)
         # Every row's cut-off sequence anew would take the oracle hours.
         assert_inference(model, kind, params, X, [5000], lag=None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastem.kernels import products, responsibilities, tiles
+from fastem.kernels import products, responsibilities, sparse, tiles
 from fastem.kernels.tiles import LANES, STRIDE
 
 DTYPES = (np.float64, np.float32)
@@ -289,3 +289,13 @@ class TestResponsibilities:
         got = compiled(responsibilities.weighted_sum)(values, weight)
         kept = weight > 0
         np.testing.assert_allclose(got, weight[kept] @ values[kept], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
+def test_list_positive(rng, dtype, share):
+    values = np.where(rng.random(LANES) < share, rng.random(LANES), -0.0).astype(dtype)
+    values[[3, 64, 255]] = np.nan, -1, 1e-30
+    lanes = np.empty(LANES + 1, np.int64)
+    count = compiled(sparse.list_positive)(values, lanes)
+    np.testing.assert_array_equal(lanes[:count], np.flatnonzero(values > 0))

@@ -119,14 +119,14 @@ def chain(output, states, starts, seed, peer):
 @click.option(
     "--rows",
     type=click.IntRange(1000),
-    default=10_000_000,
+    default=25_000_000,
     show_default=True,
     help="Rows to write and fit to, of 32 bytes each.",
 )
 @click.option(
     "--components",
     type=click.IntRange(1, 64),
-    default=8,
+    default=12,
     show_default=True,
     help="Components of the mixture, hence segments of the pictures.",
 )

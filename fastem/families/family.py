@@ -47,6 +47,8 @@ class Family:
         statistics of different iterations takes.
     example : callable
         ``example() -> params`` of the smallest model, whose types all share.
+    likeliest_log_density : callable, optional
+        The same, free to set -inf at all components but the likeliest.
     density_first : bool
         Whether ``accumulate`` builds on the ``log_density`` of the same tile.
     """
@@ -65,6 +67,7 @@ class Family:
     maximize: Callable
     recenter: Callable
     example: Callable
+    likeliest_log_density: Callable | None = None
     density_first: bool = False
 
 

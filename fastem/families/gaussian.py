@@ -65,6 +65,7 @@ class GaussianScratch(NamedTuple):
     best: np.ndarray
     ends: np.ndarray  # (K,)
     rest: np.ndarray  # (1,): tiles to go before pruning is tried again
+    lead: np.ndarray  # (1,): how many more features pruning begins with
 
 
 class GaussianSlots(NamedTuple):
@@ -122,6 +123,7 @@ def allocate(tile_params):
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
         np.empty(n_components, np.int64),
+        np.zeros(1, np.int64),
         np.zeros(1, np.int64),
     )
 

@@ -27,7 +27,11 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.kernels.products import subtract_scaled_norm, subtract_scaled_norms
-from fastem.kernels.pruning import relevant_log_density
+from fastem.kernels.pruning import (
+    LABEL_MARGIN,
+    SHARE_MARGIN,
+    relevant_log_density,
+)
 from fastem.kernels.sparse import accumulate_components
 from fastem.kernels.tiles import (
     LANES,
@@ -54,6 +58,10 @@ class DiagScratch(NamedTuple):
     best: np.ndarray
     ends: np.ndarray  # (K,)
     rest: np.ndarray  # (1,): tiles to go before pruning is tried again
+    lead: np.ndarray  # (1,): how many more features pruning begins with
+    n_turned: np.ndarray  # (1,): how many features of the rows are in the tile
+    zeros: np.ndarray  # (D,)
+    ones: np.ndarray  # (D,)
 
 
 @allocating_function
@@ -70,30 +78,55 @@ def allocate(tile_params):
         np.empty(LANES, dtype),
         np.empty(n_components, np.int64),
         np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(n_features, dtype),
+        np.ones(n_features, dtype),
     )
 
 
 @tile_function
 def load(X, start, stop, tile_params, scratch):
-    """Fetch a tile of rows in tile coordinates, upright as well where that is used."""
+    """Fetch a tile of rows in tile coordinates.
+
+    Where lanes are worked alone, rows stay upright and ``_turn`` makes the tile of as
+    many features as it takes.
+    """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
-    load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
-    if origin.size >= GATHER_MIN_FEATURES:
-        for b in range(stop - start):
-            row = scratch.rows[b]
-            for i in range(origin.size):
-                row[i] = (X[start + b, i] - origin[i]) * inverse_scale[i]
+    if origin.size < GATHER_MIN_FEATURES:
+        load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
+        scratch.n_turned[0] = scratch.zeros.size
+        return
+    n_rows = stop - start
+    for b in range(n_rows):
+        row = scratch.rows[b]
+        for i in range(origin.size):
+            row[i] = (X[start + b, i] - origin[i]) * inverse_scale[i]
+    for b in range(n_rows, LANES):
+        scratch.rows[b] = 0
+    scratch.n_turned[0] = 0
+
+
+@tile_function
+def _turn(scratch, n_features):
+    """See that the tile holds the first features."""
+    if scratch.n_turned[0] < n_features:
+        zeros, ones = scratch.zeros[:n_features], scratch.ones[:n_features]
+        load_tile(scratch.rows, 0, LANES, zeros, ones, scratch.tile)
+        scratch.n_turned[0] = n_features
 
 
 @tile_function
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
+    _turn(scratch, scratch.zeros.size)
     fill_rows(tile_params.log_norm, out)
     subtract_scaled_norms(tile_params.whitening, tile_params.shift, scratch.tile, out)
 
 
 @tile_function
 def _subtract_leading(k, n_leading, tile_params, scratch, p):
+    _turn(scratch, n_leading)
     subtract_scaled_norm(
         tile_params.whitening[k], tile_params.shift[k], n_leading, scratch.tile, p
     )
@@ -115,15 +148,29 @@ def _finish(k, lanes, tile_params, scratch, p):
 @tile_function
 def joint_log_density(tile_params, scratch, out):
     """As ``log_density``, but -inf where a component is negligible for a row."""
+    _prune(SHARE_MARGIN, tile_params, scratch, out)
+
+
+@tile_function
+def likeliest_log_density(tile_params, scratch, out):
+    """As ``log_density``, but -inf where a component is surely not the likeliest."""
+    _prune(LABEL_MARGIN, tile_params, scratch, out)
+
+
+@tile_function
+def _prune(margin, tile_params, scratch, out):
     if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
         scratch.rest[0] -= 1
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(_subtract_leading, _finish, tile_params, scratch, out)
+        relevant_log_density(
+            _subtract_leading, _finish, margin, tile_params, scratch, out
+        )
 
 
 @tile_function
 def _add_tile(center, r, scratch, first, second):
+    _turn(scratch, center.size)
     for i in range(center.size):
         c = center[i]
         x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
@@ -287,6 +334,7 @@ DIAG = Family(
     maximize_diag,
     partial(recenter, moved_sums),
     partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
+    likeliest_log_density,
 )
 
 SPHERICAL = Family(
@@ -304,4 +352,5 @@ SPHERICAL = Family(
     maximize_spherical,
     partial(recenter, moved_sums),
     partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
+    likeliest_log_density,
 )

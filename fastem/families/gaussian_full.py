@@ -32,7 +32,11 @@ from fastem.kernels.products import (
     WIDE,
     subtract_lower_norm,
 )
-from fastem.kernels.pruning import relevant_log_density
+from fastem.kernels.pruning import (
+    LABEL_MARGIN,
+    SHARE_MARGIN,
+    relevant_log_density,
+)
 from fastem.kernels.sparse import (
     accumulate_components,
     add_outer_of_lanes,
@@ -117,11 +121,24 @@ def _finish(k, lanes, tile_params, scratch, p):
 @tile_function
 def joint_log_density(tile_params, scratch, out):
     """As ``log_density``, but -inf where a component is negligible for a row."""
+    _prune(SHARE_MARGIN, tile_params, scratch, out)
+
+
+@tile_function
+def likeliest_log_density(tile_params, scratch, out):
+    """As ``log_density``, but -inf where a component is surely not the likeliest."""
+    _prune(LABEL_MARGIN, tile_params, scratch, out)
+
+
+@tile_function
+def _prune(margin, tile_params, scratch, out):
     if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
         scratch.rest[0] -= 1
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(_subtract_leading, _finish, tile_params, scratch, out)
+        relevant_log_density(
+            _subtract_leading, _finish, margin, tile_params, scratch, out
+        )
 
 
 @tile_function
@@ -256,4 +273,5 @@ FULL = Family(
     maximize,
     partial(recenter, moved_sums),
     partial(from_variances, np.zeros((1, 1)), np.ones(1)),
+    likeliest_log_density,
 )

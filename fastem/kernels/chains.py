@@ -33,6 +33,9 @@ TINY = 1e-300
 @tile_function
 def likelihoods(log_b, n_states, largest):
     """Turn log densities into densities relative to the largest of each lane."""
+    if n_states == 2:
+        _two_likelihoods(log_b, largest)
+        return
     for b in range(LANES):
         largest[b] = log_b[b]
     for k in range(1, n_states):
@@ -50,38 +53,54 @@ def likelihoods(log_b, n_states, largest):
 
 
 @tile_function
-def forward(chain, b, alpha, inverse_scale, reset, work):
-    """Fill the tile's forward messages, ``alpha[k] = P(z_t = k | x_1..t)``.
-
-    ``inverse_scale`` becomes the largest density of the step over p(x_t | x_1..t-1).
-    """
-    n_rows = chain.out.shape[0]
-    if n_rows == 4:
-        copy_four(alpha, work)
-    for i in range(STEPS):
-        now = i * CHAINS
-        if (n_rows == 4) & (not any_reset(reset, now)):
-            _forward_four(
-                chain.into,
-                b[now:],
-                work,
-                inverse_scale[now : now + CHAINS],
-                alpha[now + CHAINS :],
-            )
-            continue
-        # Into an array of its own: LLVM would not vectorise from alpha to alpha.
-        _multiply(chain.into, chain.into_offsets, chain.into_columns, alpha[now:], work)
-        if any_reset(reset, now):
-            restart(chain.start, reset, now, work)
-        factor = inverse_scale[now : now + CHAINS]
-        _weigh(n_rows, b[now:], work, factor)
-        _scale(n_rows, work, factor, alpha[now + CHAINS :])
-        if n_rows == 4:
-            copy_four(alpha[now + CHAINS :], work)
+def _two_likelihoods(log_b, largest):
+    """Do it with one exponential, for the larger density becomes one."""
+    first, second = log_b[:LANES], log_b[STRIDE : STRIDE + LANES]
+    for b in range(LANES):
+        p, q = first[b], second[b]
+        top = p if p > q else q
+        distance = abs(p - q)
+        smaller = exp(-distance) if distance < 690.0 else 0.0
+        larger = 1.0 if top > -np.inf else 0.0
+        largest[b] = top if top > -np.inf else 0.0
+        first[b] = larger if p >= q else smaller
+        second[b] = smaller if p >= q else larger
 
 
 @tile_function
-def backward(chain, b, alpha, inverse_scale, reset, beta, gamma, v):
+def forward(chain, b, alpha, inverse_scale, reset, plain, work):
+    """Fill the tile's forward messages, ``alpha[k] = P(z_t = k | x_1..t)``.
+
+    ``inverse_scale`` becomes the largest density of the step over p(x_t | x_1..t-1).
+    In a plain tile no sequence starts.
+    """
+    n_rows = chain.out.shape[0]
+    if n_rows <= 4:
+        copy_few(alpha, n_rows, work)
+    for i in range(STEPS):
+        now = i * CHAINS
+        density, out = b[now:], alpha[now + CHAINS :]
+        factor = inverse_scale[now : now + CHAINS]
+        if n_rows == 2:
+            _forward_two(chain.into, density, work, factor, out)
+        elif n_rows == 4:
+            _forward_four(chain.into, density, work, factor, out)
+        else:
+            # Into an array of its own: LLVM would not vectorise from alpha to alpha.
+            before = alpha[now:]
+            _multiply(chain.into, chain.into_offsets, chain.into_columns, before, work)
+            _weigh(n_rows, density, work, factor)
+            _scale(n_rows, work, factor, out)
+        if not plain:
+            for s in range(CHAINS):
+                if reset[now + s] > 0:
+                    _begin(chain.start, density[s:], factor[s:], out[s:])
+            if n_rows <= 4:
+                copy_few(out, n_rows, work)
+
+
+@tile_function
+def backward(chain, b, alpha, inverse_scale, reset, plain, beta, gamma, v):
     """Take ``beta`` from the tile's last step to before its first; fill the rest.
 
     ``gamma[k] = P(z_t = k | x)`` and ``v[k] = b_k beta_k * inverse_scale``, zero where
@@ -91,50 +110,34 @@ def backward(chain, b, alpha, inverse_scale, reset, beta, gamma, v):
     for reverse in range(STEPS):
         now = (STEPS - 1 - reverse) * CHAINS
         factor = inverse_scale[now : now + CHAINS]
-        restarts = any_reset(reset, now)
-        if (n_rows == 4) & (not restarts):
-            _backward_four(
-                chain.out,
-                b[now:],
-                alpha[now + CHAINS :],
-                factor,
-                beta,
-                gamma[now:],
-                v[now:],
-            )
-            continue
-        for k in range(0, n_rows, 4):
-            row = k * STRIDE
-            a = alpha[row + now + CHAINS :]
-            density = b[row + now :]
-            message = beta[row:]
-            for j in range(4):
-                posterior = gamma[row + j * STRIDE + now :]
-                onward = v[row + j * STRIDE + now :]
-                for s in range(CHAINS):
-                    m = message[j * STRIDE + s]
-                    posterior[s] = a[j * STRIDE + s] * m
-                    onward[s] = density[j * STRIDE + s] * m * factor[s]
-        if restarts:
+        density, message = b[now:], alpha[now + CHAINS :]
+        posterior, onward = gamma[now:], v[now:]
+        if n_rows == 2:
+            _backward_two(chain.out, density, message, factor, beta, posterior, onward)
+        elif n_rows == 4:
+            _backward_four(chain.out, density, message, factor, beta, posterior, onward)
+        else:
+            _pass_back(n_rows, density, message, factor, beta, posterior, onward)
+            _multiply(chain.out, chain.out_offsets, chain.out_columns, onward, beta)
+        if not plain:
             for k in range(n_states):
                 for s in range(CHAINS):
-                    v[k * STRIDE + now + s] *= 1.0 - reset[now + s]
-        _multiply(chain.out, chain.out_offsets, chain.out_columns, v[now:], beta)
-        if restarts:
-            for k in range(n_states):
-                message = beta[k * STRIDE : k * STRIDE + CHAINS]
-                for s in range(CHAINS):
-                    message[s] = 1.0 if reset[now + s] > 0 else message[s]
+                    starts = reset[now + s] > 0
+                    at = k * STRIDE + s
+                    onward[at] = 0.0 if starts else onward[at]
+                    beta[at] = 1.0 if starts else beta[at]
 
 
 @tile_function
-def add_transitions(chain, alpha, v, weight, total):
+def add_transitions(chain, alpha, v, plain, weight, total):
     """Add ``sum_t alpha_t-1[j] v_t[k]`` to ``total[j, k]``; overwrites ``v``."""
-    n_states = chain.start.size
-    for k in range(n_states):
-        row = v[k * STRIDE : k * STRIDE + LANES]
-        for b in range(LANES):
-            row[b] *= weight[b]
+    if not plain:
+        for k in range(chain.start.size):
+            row = v[k * STRIDE : k * STRIDE + LANES]
+            for b in range(LANES):
+                row[b] *= weight[b]
+    if chain.out.shape[0] == 2:
+        _add_two(alpha, v, total)
     for block in range(chain.out_offsets.size - 1):
         for n in range(chain.out_offsets[block], chain.out_offsets[block + 1]):
             _add_block(4 * block, 4 * chain.out_columns[n], alpha, v, total)
@@ -155,6 +158,12 @@ def balance(alpha, beta, n_states):
 def log_scale_of(inverse_scale):
     """Return the log density of a step given the past, relative to the largest."""
     return -log(inverse_scale)
+
+
+@tile_function
+def log_scale_of_four(a, b, c, d):
+    """Return the sum of four; unless one underflows, their product does not."""
+    return -log((a * b) * (c * d))
 
 
 @tile_function
@@ -207,16 +216,50 @@ def _add_row(total, j, k, s0, s1, s2, s3):
 
 
 @tile_function
-def copy_four(source, target):
-    """Copy the messages of up to four states."""
-    for k in range(4):
+def _add_two(alpha, v, total):
+    s00 = s01 = s10 = s11 = 0.0
+    for b in range(LANES):
+        p0, p1 = alpha[b], alpha[STRIDE + b]
+        q0, q1 = v[b], v[STRIDE + b]
+        s00 += p0 * q0
+        s01 += p0 * q1
+        s10 += p1 * q0
+        s11 += p1 * q1
+    total[0, 0] += s00
+    total[0, 1] += s01
+    total[1, 0] += s10
+    total[1, 1] += s11
+
+
+@tile_function
+def copy_few(source, n_rows, target):
+    """Copy the messages of one step."""
+    for k in range(n_rows):
         for s in range(CHAINS):
             target[k * STRIDE + s] = source[k * STRIDE + s]
 
 
 @tile_function
+def _inverse(total):
+    return 1.0 / (total if total > TINY else TINY)
+
+
+@tile_function
+def _forward_two(into, b, message, factor, out):
+    """Take up to two states over one step with nothing but the result in memory."""
+    m00, m01, m10, m11 = into[0, 0], into[0, 1], into[1, 0], into[1, 1]
+    for s in range(CHAINS):
+        x0, x1 = message[s], message[STRIDE + s]
+        y0 = (m00 * x0 + m01 * x1) * b[s]
+        y1 = (m10 * x0 + m11 * x1) * b[STRIDE + s]
+        f = _inverse(y0 + y1)
+        factor[s] = f
+        message[s] = out[s] = y0 * f
+        message[STRIDE + s] = out[STRIDE + s] = y1 * f
+
+
+@tile_function
 def _forward_four(into, b, message, factor, out):
-    """Take up to four states over one step with nothing but the result in memory."""
     m00, m01, m02, m03 = into[0, 0], into[0, 1], into[0, 2], into[0, 3]
     m10, m11, m12, m13 = into[1, 0], into[1, 1], into[1, 2], into[1, 3]
     m20, m21, m22, m23 = into[2, 0], into[2, 1], into[2, 2], into[2, 3]
@@ -228,13 +271,38 @@ def _forward_four(into, b, message, factor, out):
         y1 = (m10 * x0 + m11 * x1 + m12 * x2 + m13 * x3) * b[STRIDE + s]
         y2 = (m20 * x0 + m21 * x1 + m22 * x2 + m23 * x3) * b[2 * STRIDE + s]
         y3 = (m30 * x0 + m31 * x1 + m32 * x2 + m33 * x3) * b[3 * STRIDE + s]
-        total = (y0 + y1) + (y2 + y3)
-        f = 1.0 / (total if total > TINY else TINY)
+        f = _inverse((y0 + y1) + (y2 + y3))
         factor[s] = f
         message[s] = out[s] = y0 * f
         message[STRIDE + s] = out[STRIDE + s] = y1 * f
         message[2 * STRIDE + s] = out[2 * STRIDE + s] = y2 * f
         message[3 * STRIDE + s] = out[3 * STRIDE + s] = y3 * f
+
+
+@tile_function
+def _begin(start, b, factor, out):
+    """Set the first message of a sequence, for the first of the lanes."""
+    total = 0.0
+    for k in range(start.size):
+        total += start[k] * b[k * STRIDE]
+    factor[0] = _inverse(total)
+    for k in range(start.size):
+        out[k * STRIDE] = start[k] * b[k * STRIDE] * factor[0]
+
+
+@tile_function
+def _backward_two(matrix, b, alpha, factor, beta, gamma, v):
+    m00, m01, m10, m11 = matrix[0, 0], matrix[0, 1], matrix[1, 0], matrix[1, 1]
+    for s in range(CHAINS):
+        x0, x1 = beta[s], beta[STRIDE + s]
+        gamma[s] = alpha[s] * x0
+        gamma[STRIDE + s] = alpha[STRIDE + s] * x1
+        x0 *= b[s] * factor[s]
+        x1 *= b[STRIDE + s] * factor[s]
+        v[s] = x0
+        v[STRIDE + s] = x1
+        beta[s] = m00 * x0 + m01 * x1
+        beta[STRIDE + s] = m10 * x0 + m11 * x1
 
 
 @tile_function
@@ -265,6 +333,20 @@ def _backward_four(matrix, b, alpha, factor, beta, gamma, v):
 
 
 @tile_function
+def _pass_back(n_rows, b, alpha, factor, beta, gamma, v):
+    """Set posteriors and what is to be multiplied by the matrix, for one step."""
+    for k in range(0, n_rows, 4):
+        row = k * STRIDE
+        a, density, message = alpha[row:], b[row:], beta[row:]
+        for j in range(4):
+            posterior, onward = gamma[row + j * STRIDE :], v[row + j * STRIDE :]
+            for s in range(CHAINS):
+                m = message[j * STRIDE + s]
+                posterior[s] = a[j * STRIDE + s] * m
+                onward[s] = density[j * STRIDE + s] * m * factor[s]
+
+
+@tile_function
 def _multiply(matrix, offsets, columns, x, out):
     """Set ``out = matrix @ x`` for one step, by the blocks that are not zero."""
     for block in range(offsets.size - 1):
@@ -275,15 +357,6 @@ def _multiply(matrix, offsets, columns, x, out):
                 lanes[s] = 0.0
         for n in range(offsets[block], offsets[block + 1]):
             add_block_product(matrix, 4 * block, 4 * columns[n], x, rows, WIDTH)
-
-
-@tile_function
-def any_reset(reset, now):
-    """Say whether any lane starts a sequence at this step."""
-    total = 0.0
-    for s in range(CHAINS):
-        total += reset[now + s]
-    return total > 0
 
 
 @tile_function

@@ -200,7 +200,10 @@ def subtract_scaled_norms(factors, shifts, tile, out):
 @tile_function
 def subtract_scaled_norm(factors, shift, n_features, tile, out):
     """Subtract ``|factors * tile + shift|**2`` from each lane; a multiple of four."""
-    for i in range(0, n_features, 4):
+    in_eights = n_features // 8 * 8
+    for i in range(0, in_eights, 8):
+        _subtract_eight(factors, shift, i, tile, out)
+    for i in range(in_eights, n_features, 4):
         f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
         s0, s1, s2, s3 = shift[i], shift[i + 1], shift[i + 2], shift[i + 3]
         x = tile[i * STRIDE : (i + 4) * STRIDE]

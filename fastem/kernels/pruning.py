@@ -13,15 +13,17 @@ from fastem.kernels.responsibilities import best_components
 from fastem.kernels.sparse import list_positive
 from fastem.kernels.tiles import LANES, STRIDE, fill_rows
 
-# exp(-MARGIN) is less than the share of a row that is negligible.
-MARGIN = 40.0
+# exp(-SHARE_MARGIN) is less than the share of a row that is negligible.
+SHARE_MARGIN = 40.0
+# To be the likeliest takes no margin but for rounding, by which bounds may be too low.
+LABEL_MARGIN = 1.0
 # Where pruning spared less than half the work, so many tiles go without it.
 REST = 15
 
 
 @tile_function
-def relevant_log_density(subtract_leading, finish, tile_params, scratch, out):
-    """Set joint log densities, -inf where a component is negligible for a row.
+def relevant_log_density(subtract_leading, finish, margin, tile_params, scratch, out):
+    """Set joint log densities, -inf where one is further than a margin below the best.
 
     ``subtract_leading(k, n_leading, tile_params, scratch, p)`` subtracts the first
     terms of the norm of component k from all lanes, ``finish(k, lanes, tile_params,
@@ -29,8 +31,7 @@ def relevant_log_density(subtract_leading, finish, tile_params, scratch, out):
     """
     n_components = tile_params.log_norm.size
     largest, best, lanes = scratch.largest, scratch.best, scratch.lanes
-    # The bound must outweigh the likeliest component's own terms, about one a feature.
-    n_leading = 4 * (tile_params.centers.shape[1] // 16 + 1)
+    n_leading = _count_leading(tile_params.centers.shape[1], scratch.lead[0])
     fill_rows(tile_params.log_norm, out)
     for k in range(n_components):
         p = out[k * STRIDE : k * STRIDE + LANES]
@@ -45,12 +46,11 @@ def relevant_log_density(subtract_leading, finish, tile_params, scratch, out):
         if ends[k] > begin:
             finish(k, lanes[begin : ends[k]], tile_params, scratch, p)
         begin = ends[k]
-    finished = LANES
+    finished = 0
 
-    margin = largest.dtype.type(MARGIN)
     nothing = largest.dtype.type(-np.inf)
     for b in range(LANES):
-        largest[b] = out[np.int64(best[b]) * STRIDE + b] - margin
+        largest[b] = out[np.int64(best[b]) * STRIDE + b] - largest.dtype.type(margin)
     unfinished = scratch.roots
     for k in range(n_components):
         component = best.dtype.type(k)
@@ -64,8 +64,23 @@ def relevant_log_density(subtract_leading, finish, tile_params, scratch, out):
         if count > 0:
             finish(k, lanes[:count], tile_params, scratch, p)
             finished += count
-    if 2 * finished > n_components * LANES:
+    if 8 * finished > n_components * LANES:
+        scratch.lead[0] += 4
+    if 2 * (finished + LANES) > n_components * LANES:
         scratch.rest[0] = REST
+
+
+@tile_function
+def _count_leading(n_features, more):
+    """Return how many terms to begin with, a multiple of four.
+
+    They must outweigh the margin and the likeliest component's own terms, each about a
+    half; where centres are scattered at four standard deviations, those of others are
+    about sixteen, of which a third is nearly sure. For labels as many are best, for to
+    finish a component costs more than to bound it.
+    """
+    wanted = np.int64(3 * (2 * SHARE_MARGIN + n_features) / 128 + 0.5)
+    return min(4 * max(1, wanted) + more, n_features // 4 * 4)
 
 
 @tile_function

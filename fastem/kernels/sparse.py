@@ -7,6 +7,9 @@ of them wait, as ``sqrt(r) * (x - c)``, whose products are the second moments.
 """
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
 
 from fastem.compile import tile_function
 from fastem.kernels.products import add_lower_outer
@@ -22,15 +25,59 @@ GATHER_MAX_LANES = LANES // 2
 def list_positive(values, lanes):
     """List the lanes above zero and return their number."""
     count = 0
-    for begin in range(0, LANES, 16):
-        total = values.dtype.type(0)
-        for b in range(begin, begin + 16):
-            total += values[b]
-        if total > 0:
-            for b in range(begin, begin + 16):
-                lanes[count] = b
-                count += values[b] > 0
+    for begin in range(0, LANES, 64):
+        bits = _positive_bits(values, begin)
+        while bits != 0:
+            lanes[count] = begin + _lowest_bit(bits)
+            count += 1
+            bits &= bits - 1
     return count
+
+
+def _positive_bits(values, begin):
+    """Return which of 64 lanes are above zero as the bits of an integer."""
+    bits = 0
+    for b in range(64):
+        bits |= int(values[begin + b] > 0) << b
+    return bits
+
+
+def _lowest_bit(bits):
+    """Return the place of the lowest bit that is set."""
+    return (bits & -bits).bit_length() - 1
+
+
+@overload(_positive_bits)
+def _positive_bits_of_array(values, begin):
+    return lambda values, begin: _compare_with_zero(values, begin)
+
+
+@overload(_lowest_bit)
+def _lowest_bit_of_word(bits):
+    return lambda bits: _count_trailing_zeros(bits)
+
+
+@intrinsic
+def _compare_with_zero(typing_context, values, begin):
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(values)(context, builder, arguments[0]).data
+        vector = ir.VectorType(data.type.pointee, 64)
+        address = builder.bitcast(
+            builder.gep(data, [arguments[1]]), vector.as_pointer()
+        )
+        x = builder.load(address, align=values.dtype.bitwidth // 8)
+        positive = builder.fcmp_ordered(">", x, ir.Constant(vector, None))
+        return builder.bitcast(positive, ir.IntType(64))
+
+    return types.int64(values, types.int64), generate
+
+
+@intrinsic
+def _count_trailing_zeros(typing_context, bits):
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), generate
 
 
 @tile_function

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fastem.compile import tile_function
+from fastem.kernels.chain_rows import write_rows
 from fastem.kernels.chains import CHAINS, STEPS
-from fastem.kernels.paths import best_state
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.models.stretches import row_of
 
@@ -35,7 +35,7 @@ def enter(given, messages, bundle, uniform, n_states, message):
     for k in range(n_states):
         for s in range(CHAINS):
             message[k * STRIDE + s] = (
-                messages[bundle * CHAINS + s, k] if given else uniform
+                messages[k, bundle * CHAINS + s] if given else uniform
             )
 
 
@@ -44,7 +44,7 @@ def leave(message, messages, bundle, n_states):
     """Keep a message where stretches meet."""
     for k in range(n_states):
         for s in range(CHAINS):
-            messages[bundle * CHAINS + s, k] = message[k * STRIDE + s]
+            messages[k, bundle * CHAINS + s] = message[k * STRIDE + s]
 
 
 @tile_function
@@ -59,16 +59,36 @@ def copy_message(message, out, n_rows):
 
 @tile_function
 def add_log_likelihood(
-    log_scale_of, suspicious, largest, scale, staged, log_offset, slots, slot
+    log_scale_of,
+    log_scale_of_four,
+    suspicious,
+    largest,
+    scale,
+    staged,
+    log_offset,
+    slots,
+    slot,
 ):
     """Add log p(x_t | x_1..t-1) over lanes; note the first row that is suspicious."""
     total = weight = suspects = 0.0
     for b in range(LANES):
-        w = staged.weight[b]
-        value = largest[b] + log_scale_of(scale[b]) + staged.power[b] * log_offset
-        total += w * value if w > 0 else 0.0
-        weight += w
         suspects += 1.0 if suspicious(scale[b]) else 0.0
+    if staged.plain[0] > 0:
+        weight = float(LANES)
+        total = weight * log_offset
+        for b in range(LANES):
+            total += largest[b]
+        step = LANES // 4
+        for b in range(step):
+            total += log_scale_of_four(
+                scale[b], scale[step + b], scale[2 * step + b], scale[3 * step + b]
+            )
+    else:
+        for b in range(LANES):
+            w = staged.weight[b]
+            value = largest[b] + log_scale_of(scale[b]) + staged.power[b] * log_offset
+            total += w * value if w > 0 else 0.0
+            weight += w
     slots.log_likelihood[slot] += total
     slots.weight[slot] += weight
     if suspects > 0:
@@ -81,6 +101,8 @@ def add_log_likelihood(
 @tile_function
 def weigh_posteriors(gamma, n_states, staged, slots, slot):
     """Add starts; give posteriors the weights with which rows count for emissions."""
+    if staged.plain[0] > 0:
+        return
     for k in range(n_states):
         p = gamma[k * STRIDE : k * STRIDE + LANES]
         starts = 0.0
@@ -92,26 +114,17 @@ def weigh_posteriors(gamma, n_states, staged, slots, slot):
 
 
 @tile_function
-def write_tile(tile, first_row, length, offset, out):
+def write_tile(tile, first_row, length, out):
     """Write a tile's lanes to the rows they come from."""
-    n_states = out.shape[1]
-    for s in range(CHAINS):
-        begin = first_row + s * length
-        rows = out[begin : begin + STEPS]
-        lanes = tile[s:]
-        for k in range(n_states):
-            for i in range(rows.shape[0]):
-                rows[i, k] = lanes[k * STRIDE + i * CHAINS] + offset
-
-
-@tile_function
-def write_labels(gamma, first_row, length, n_states, labels):
-    """Write the likeliest state of each lane's row, the first of equals."""
-    for s in range(CHAINS):
-        begin = first_row + s * length
-        rows = labels[begin : begin + STEPS]
-        for i in range(rows.size):
-            rows[i] = best_state(gamma, n_states, i * CHAINS + s)
+    n_rows = out.shape[0]
+    if first_row + (CHAINS - 1) * length + STEPS <= n_rows:
+        write_rows(tile, first_row, length, out)
+        return
+    for b in range(LANES):
+        row = first_row + b % CHAINS * length + b // CHAINS
+        if row < n_rows:
+            for k in range(out.shape[1]):
+                out[row, k] = tile[k * STRIDE + b]
 
 
 @tile_function

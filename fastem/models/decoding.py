@@ -31,6 +31,7 @@ from fastem.models.chain_tiles import (
     copy_message,
     enter,
     leave,
+    write_tile,
 )
 from fastem.models.smoothing import NO_ROW, example, make_chain, make_log_chain
 from fastem.models.stretches import (
@@ -45,6 +46,7 @@ from fastem.models.stretches import (
     slots_of,
     stage,
     stage_memory,
+    starts_by_step,
 )
 from fastem.models.sweeps import sweep
 
@@ -62,10 +64,10 @@ class Decoding(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """What stretches know where they meet; row g is of stretch g."""
+    """What stretches know where they meet; column g is of stretch g."""
 
-    score_in: np.ndarray  # (G, K), before its first step
-    score_out: np.ndarray  # (G, K), at its last step
+    score_in: np.ndarray  # (K, G), before its first step
+    score_out: np.ndarray  # (K, G), at its last step
     state_before: np.ndarray  # (G,), before its first step
     state_last: np.ndarray  # (G,), at its last step
     gain: np.ndarray  # (G,), what was subtracted from the scores of its steps
@@ -96,8 +98,9 @@ def viterbi(family, params, sequences, reach=None):
     kernel = make_decoder(family, X.dtype.name, layout(X))
     rows = cut(len(X))
     joined = junctions(rows, sequences.bounds)
+    starts = starts_by_step(sequences.bounds)
     ends = _ends(rows.n_bundles * CHAINS, n_states)
-    path = np.empty(len(X), np.int64)
+    path = np.empty((len(X), 1), np.int64)
 
     def run(todo, warm_up, given=GUESSED):
         stretch = rows._replace(warm_up=warm_up)
@@ -105,6 +108,7 @@ def viterbi(family, params, sequences, reach=None):
         kernel(
             len(todo),
             *sequences,
+            starts,
             stretch,
             chain,
             tile_params,
@@ -121,23 +125,23 @@ def viterbi(family, params, sequences, reach=None):
     def wrong():
         state = ends.state_last[joined]
         with np.errstate(invalid="ignore"):
-            gained = ends.score_out[joined] - ends.score_in[joined + 1]
-        along_path = gained[np.arange(len(joined)), state]
+            gained = (ends.score_out[:, :-1] - ends.score_in[:, 1:])[:, joined]
+        along_path = gained[state, np.arange(len(joined))]
         return (state != ends.state_before[joined + 1]) | (
-            gained > along_path[:, None] + TIE
-        ).any(axis=1)
+            gained > along_path + TIE
+        ).any(axis=0)
 
     if not reach.exact:
-        relax(run, disagreeing, rows.n_slots, reach)
+        relax(run, joined, disagreeing, rows.n_slots, reach)
     if reach.exact:
         _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined)
     gain = ends.gain.sum()
     state = ends.state_last[joined]
-    gain += (ends.score_out[joined, state] - ends.score_in[joined + 1, state]).sum()
+    gain += (ends.score_out[state, joined] - ends.score_in[state, joined + 1]).sum()
     row = int(ends.impossible_row.min())
     if row < len(X):
-        return Decoding(-np.inf, path, row)
-    return Decoding(float(gain), path, -1)
+        return Decoding(-np.inf, path[:, 0], row)
+    return Decoding(float(gain), path[:, 0], -1)
 
 
 def _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined):
@@ -146,7 +150,7 @@ def _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, join
         family, (best_step,), sequences, chain, tile_params, rows.length, 0.0
     )
     ends.score_in[:] = 0.0
-    ends.score_in[: len(scores)] = scores
+    ends.score_in[:, : len(scores)] = scores.T
     slots = np.arange(rows.n_slots)
     run(slots, FIRST_WARM_UP, GIVEN_SCORES)
     guessed = ends.state_last.copy()
@@ -164,8 +168,8 @@ def _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, join
 
 def _ends(n_stretches, n_states):
     return Ends(
-        np.zeros((n_stretches, n_states)),
-        np.zeros((n_stretches, n_states)),
+        np.zeros((n_states, n_stretches)),
+        np.zeros((n_states, n_stretches)),
         np.zeros(n_stretches, np.int64),
         np.zeros(n_stretches, np.int64),
         np.zeros(n_stretches),
@@ -186,12 +190,13 @@ def make_decoder(family, dtype, layout):
         data_type("float64", 1),
         data_type("float64", 1),
         data_type("int64", 1),
+        types.Array(types.uint8, 1, "C"),
         typeof(Cut(1, 1, 1, 1)),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),
         tile_params_type,
         types.int64,
         typeof(_ends(1, 1)),
-        types.Array(types.int64, 1, "C"),
+        types.Array(types.int64, 2, "C"),
         typeof(np.empty((1, 1, 1))),
         typeof(np.zeros(1, np.int64)),
     )
@@ -203,6 +208,7 @@ def make_decoder(family, dtype, layout):
         sequence_weight,
         step_weight,
         states,
+        starts,
         cut,
         chain,
         tile_params,
@@ -228,7 +234,8 @@ def make_decoder(family, dtype, layout):
         top = np.zeros(LANES)
         gain = np.zeros(LANES)
         state = np.zeros(CHAINS)
-        tile_path = np.zeros(LANES, np.int64)
+        tile_path = np.zeros(LANES)
+        plain_tile = np.zeros(n_tiles)
         first = todo[part] * cut.n_bundles // cut.n_slots
         last = (todo[part] + 1) * cut.n_bundles // cut.n_slots
         for bundle in range(first, last):
@@ -239,7 +246,7 @@ def make_decoder(family, dtype, layout):
                 ends.impossible_row[bundle * CHAINS + s] = NO_ROW
             for tile in range(margin if given else 0, n_tiles):
                 step = (tile - margin) * STEPS
-                stage(sequences, cut, bundle, step, staged)
+                stage(sequences, starts, cut, bundle, step, staged)
                 load(staged.rows, 0, LANES, tile_params, scratch)
                 log_density(tile_params, scratch, log_b)
                 condition(log_b, n_states, staged, states)
@@ -247,8 +254,11 @@ def make_decoder(family, dtype, layout):
                     leave(message, ends.score_in, bundle, n_states)
                 delta, reset = kept[tile, : size * STRIDE], kept[tile, size * STRIDE :]
                 copy_message(message, delta, size)
-                reset[:LANES] = staged.reset
-                best_scores(chain, log_b, delta, top, reset, work)
+                plain = staged.plain[0] > 0
+                plain_tile[tile] = staged.plain[0]
+                if not plain:
+                    reset[:LANES] = staged.reset
+                best_scores(chain, log_b, delta, top, reset, plain, work)
                 copy_message(delta[LANES:], message, size)
                 if tile == margin + n_core - 1:
                     leave(message, ends.score_out, bundle, n_states)
@@ -275,13 +285,11 @@ def make_decoder(family, dtype, layout):
                     for s in range(CHAINS):
                         ends.state_last[bundle * CHAINS + s] = np.int64(state[s])
                 delta, reset = kept[tile, : size * STRIDE], kept[tile, size * STRIDE :]
-                trace_back(chain, delta, reset, state, tile_path, work)
+                plain = plain_tile[tile] > 0
+                trace_back(chain, delta, reset, plain, state, tile_path, work)
                 if step < cut.length:
                     begin = bundle * CHAINS * cut.length + step
-                    for s in range(CHAINS):
-                        row = begin + s * cut.length
-                        for i in range(min(STEPS, path.size - row)):
-                            path[row + i] = tile_path[i * CHAINS + s]
+                    write_tile(tile_path, begin, cut.length, path)
             for s in range(CHAINS):
                 ends.state_before[bundle * CHAINS + s] = np.int64(state[s])
 
@@ -294,6 +302,7 @@ def make_decoder(family, dtype, layout):
         sequence_weight,
         step_weight,
         states,
+        starts,
         cut,
         chain,
         tile_params,
@@ -310,6 +319,7 @@ def make_decoder(family, dtype, layout):
                 sequence_weight,
                 step_weight,
                 states,
+                starts,
                 cut,
                 chain,
                 tile_params,

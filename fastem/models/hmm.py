@@ -37,6 +37,7 @@ from fastem.models.stretches import (
     make_workspace,
     relax,
     slots_of,
+    starts_by_step,
 )
 from fastem.models.sweeps import sweep
 
@@ -86,7 +87,6 @@ class ChainPosterior(NamedTuple):
     impossible_row: int
     smoothed: np.ndarray
     filtered: np.ndarray
-    labels: np.ndarray
     log_density: np.ndarray
 
 
@@ -156,7 +156,6 @@ def posterior(
     *,
     smoothed=False,
     filtered=False,
-    labels=False,
     log_density=False,
 ):
     """Return what is asked for of each step, and the log-likelihood of all.
@@ -168,8 +167,6 @@ def posterior(
     sequences : Sequences
     smoothed, filtered : bool
         P(z_t | x_1..T) and P(z_t | x_1..t), (N, K).
-    labels : bool
-        The likeliest state of each step alone, (N,).
     log_density : bool
         log p(x_t | z_t), (N, K).
 
@@ -183,7 +180,6 @@ def posterior(
         len(params.startprob),
         smoothed=smoothed,
         filtered=filtered,
-        labels=labels,
         log_density=log_density,
     )
     sums, _, impossible_row = _smooth(
@@ -216,6 +212,8 @@ def _smooth(family, params, sequences, out, effort, *, accumulate):
             break
     if recursions is LOG and out.filtered.size:
         np.exp(out.filtered, out=out.filtered)
+    if out.log_density.size:
+        out.log_density[:] += tile_params.log_offset[0]
     n_states = len(params.startprob)
     transitions = sums.transitions.sum(axis=0)[:n_states, :n_states]
     if recursions is SCALED:
@@ -235,19 +233,18 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
     kernel = make_smoother(family, recursions, X.dtype.name, layout(X))
     rows = cut(len(X))
     n_stretches = rows.n_bundles * CHAINS
-    messages = Messages(*(np.zeros((n_stretches, n_states)) for _ in range(4)))
+    messages = Messages(*np.zeros((4, n_states, n_stretches)))
     sums = chain_slots(rows.n_slots, n_states)
     slots = family.slots(params.emissions, rows.n_slots if accumulate else 0)
     joined = junctions(rows, sequences.bounds)
+    starts = starts_by_step(sequences.bounds)
 
     def run(todo, warm_up, given=False):
-        for field in (*sums, *(slots if accumulate else ())):
-            field[todo] = 0
-        sums.suspect_row[todo] = NO_ROW
         stretch = rows._replace(warm_up=warm_up)
         kernel(
             len(todo),
             *sequences,
+            starts,
             stretch,
             chain,
             tile_params,
@@ -260,20 +257,29 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
             todo,
         )
 
-    def disagreeing():
-        late = _differ(messages.forward_out[joined], messages.forward_in[joined + 1])
-        early = _differ(messages.backward_in[joined], messages.backward_out[joined + 1])
-        return slots_of(rows, np.append(joined[late] + 1, joined[early]))
+    def clear(todo):
+        for field in (*sums, *(slots if accumulate else ())):
+            field[todo] = 0
+        sums.suspect_row[todo] = NO_ROW
 
-    def _differ(a, b):
+    def disagreeing():
+        late = joined[_differ(messages.forward_out, messages.forward_in)[joined]]
+        early = joined[_differ(messages.backward_in, messages.backward_out)[joined]]
+        todo = slots_of(rows, np.append(late + 1, early))
+        clear(todo)
+        return todo
+
+    def _differ(at_end, at_start):
+        """Say which stretches end in another message than that the next starts with."""
+        a, b = at_end[:, :-1], at_start[:, 1:]
         if recursions is LOG:
-            a, b = (np.exp(m - m.max(axis=1, keepdims=True)) for m in (a, b))
+            a, b = (np.exp(m - m.max(axis=0)) for m in (a, b))
         # Both are zero where no message was asked for.
-        a, b = (m / np.maximum(m.sum(axis=1, keepdims=True), TINY) for m in (a, b))
-        return ~(np.abs(a - b).max(axis=1) <= AGREEMENT)
+        a, b = (m / np.maximum(m.sum(axis=0), TINY) for m in (a, b))
+        return ~(np.abs(a - b).max(axis=0) <= AGREEMENT)
 
     if not reach.exact:
-        relax(run, disagreeing, rows.n_slots, reach)
+        relax(run, joined, disagreeing, rows.n_slots, reach)
     if reach.exact:
         given = sweep(
             family,
@@ -286,6 +292,7 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
         )
         for target, exact in zip(messages[::2], given, strict=True):
             target[:] = recursions.uniform
-            target[: len(exact)] = exact
+            target[:, : len(exact)] = exact.T
+        clear(slice(None))
         run(np.arange(rows.n_slots), 0, given=True)
     return sums, slots

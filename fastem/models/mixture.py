@@ -291,6 +291,7 @@ def make_posterior(family_name, dtype, layout):
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
+    likeliest_log_density = family.likeliest_log_density or joint_log_density
     digest = source_digest()
     tile_params_type, _ = map(typeof, _example(family, dtype))
     out_type = typeof(
@@ -318,7 +319,10 @@ def make_posterior(family_name, dtype, layout):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
             load(X, start, stop, tile_params, scratch)
-            joint_log_density(tile_params, scratch, p)
+            if out.log_likelihood.size > 0 or out.probabilities.size > 0:
+                joint_log_density(tile_params, scratch, p)
+            else:
+                likeliest_log_density(tile_params, scratch, p)
             if out.labels.size > 0:
                 best_components(p, n_components, lane_values, work)
                 for b in range(stop - start):

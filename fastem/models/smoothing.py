@@ -24,7 +24,6 @@ from fastem.models.chain_tiles import (
     enter,
     leave,
     weigh_posteriors,
-    write_labels,
     write_tile,
 )
 from fastem.models.stretches import (
@@ -45,6 +44,7 @@ class Recursions(NamedTuple):
     add_transitions: Callable
     balance: Callable
     log_scale_of: Callable
+    log_scale_of_four: Callable
     suspicious: Callable
     uniform: float
 
@@ -56,6 +56,7 @@ SCALED = Recursions(
     chains.add_transitions,
     chains.balance,
     chains.log_scale_of,
+    chains.log_scale_of_four,
     chains.underflows,
     1.0,
 )
@@ -66,6 +67,7 @@ LOG = Recursions(
     log_chains.log_add_transitions,
     log_chains.log_balance,
     log_chains.log_scale_of,
+    log_chains.log_scale_of_four,
     log_chains.impossible,
     0.0,
 )
@@ -88,7 +90,7 @@ class Chain(NamedTuple):
 
 
 class Messages(NamedTuple):
-    """Messages where stretches meet, (G, K): row ``g`` is of stretch g."""
+    """Messages where stretches meet, (K, G): column ``g`` is of stretch g."""
 
     forward_in: np.ndarray
     forward_out: np.ndarray
@@ -111,14 +113,15 @@ class Outputs(NamedTuple):
 
     smoothed: np.ndarray
     filtered: np.ndarray
-    labels: np.ndarray
     log_density: np.ndarray
 
 
 def make_chain(startprob, transmat):
     """Return a chain in the form that kernels read."""
-    size = padded(len(startprob), 4) - len(startprob)
-    out = np.pad(np.ascontiguousarray(transmat, np.float64), [(0, size)] * 2)
+    n_states = len(startprob)
+    size = padded_states(n_states)
+    out = np.zeros((size, size))
+    out[:n_states, :n_states] = transmat
     into = np.ascontiguousarray(out.T)
     return Chain(
         np.ascontiguousarray(startprob, np.float64),
@@ -141,16 +144,22 @@ def make_log_chain(startprob, transmat):
     return chain._replace(start=log_start)
 
 
+def padded_states(n_states):
+    """Return the number of rows that kernels work: two, or a multiple of four."""
+    return 2 if n_states <= 2 else padded(n_states, 4)
+
+
 def _nonzero_blocks(matrix):
     n_blocks = len(matrix) // 4
-    blocks = matrix.reshape(n_blocks, 4, n_blocks, 4).any(axis=(1, 3))
+    size = 4 * n_blocks  # none of a matrix of two by two
+    blocks = matrix[:size, :size].reshape(n_blocks, 4, n_blocks, 4).any(axis=(1, 3))
     offsets = np.concatenate([[0], blocks.sum(axis=1).cumsum()])
     return offsets.astype(np.int64), np.nonzero(blocks)[1].astype(np.int64)
 
 
 def chain_slots(n_slots, n_states):
     """Return zeroed sums."""
-    size = padded(n_states, 4)
+    size = padded_states(n_states)
     return ChainSlots(
         np.zeros(n_slots),
         np.zeros(n_slots),
@@ -160,14 +169,11 @@ def chain_slots(n_slots, n_states):
     )
 
 
-def outputs(
-    n_rows, n_states, *, smoothed=False, filtered=False, labels=False, log_density=False
-):
+def outputs(n_rows, n_states, *, smoothed=False, filtered=False, log_density=False):
     """Return arrays for what is asked for, of size zero for the rest."""
     return Outputs(
         np.empty((n_rows if smoothed else 0, n_states)),
         np.empty((n_rows if filtered else 0, n_states)),
-        np.empty(n_rows if labels else 0, np.int64),
         np.empty((n_rows if log_density else 0, n_states)),
     )
 
@@ -186,17 +192,19 @@ def make_smoother(family, recursions, dtype, layout):
     accumulate, flush = family.accumulate, family.flush
     density_first = family.density_first
     prepare, forward, backward = recursions[:3]
-    add_transitions, balance, log_scale_of, suspicious, uniform = recursions[3:]
+    add_transitions, balance, log_scale_of = recursions[3:6]
+    log_scale_of_four, suspicious, uniform = recursions[6:]
     digest = source_digest()
     launch_threads()
     tile_params_type, slots_type = map(typeof, example(family))
-    messages = np.zeros((1, 4))
+    messages = np.zeros((1, 1))
     arguments = (
         data_type(dtype, 2, layout),
         types.Array(types.int64, 1, "C"),
         data_type("float64", 1),
         data_type("float64", 1),
         data_type("int64", 1),
+        types.Array(types.uint8, 1, "C"),
         typeof(Cut(1, 1, 1, 1)),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),
         tile_params_type,
@@ -216,6 +224,7 @@ def make_smoother(family, recursions, dtype, layout):
         sequence_weight,
         step_weight,
         states,
+        starts,
         cut,
         chain,
         tile_params,
@@ -239,15 +248,13 @@ def make_smoother(family, recursions, dtype, layout):
         staged = stage_memory(X.shape[1])
         kept = workspace[get_thread_id() % workspace.shape[0]]
         message = np.zeros(size * STRIDE)
-        gamma = np.zeros(size * STRIDE)
+        # Families take responsibilities by four rows at least.
+        gamma = np.zeros(max(4, size) * STRIDE)
         v = np.zeros(size * STRIDE)
         largest = np.zeros(LANES)
+        plain_tile = np.zeros(n_tiles)
         slot = todo[part]
-        backwards = (
-            (slots.log_likelihood.size > 0)
-            | (out.smoothed.size > 0)
-            | (out.labels.size > 0)
-        )
+        backwards = (slots.log_likelihood.size > 0) | (out.smoothed.size > 0)
         total = sums.transitions[slot]
         first = slot * cut.n_bundles // cut.n_slots
         last = (slot + 1) * cut.n_bundles // cut.n_slots
@@ -255,29 +262,33 @@ def make_smoother(family, recursions, dtype, layout):
             enter(given, messages.forward_in, bundle, uniform, n_states, message)
             for tile in range(n_tiles):
                 step = (tile - margin) * STEPS
-                stage(sequences, cut, bundle, step, staged)
+                stage(sequences, starts, cut, bundle, step, staged)
                 load(staged.rows, 0, LANES, tile_params, scratch)
-                density, alpha, scale, reset = split_tile(kept[tile], size * STRIDE)
+                memory = kept[tile if backwards else 0]
+                density, alpha, scale, reset = split_tile(memory, size * STRIDE)
                 log_density(tile_params, scratch, density)
                 core = (step >= 0) & (step < cut.length)
                 here = bundle * CHAINS * cut.length + step
                 if (out.log_density.size > 0) & core:
-                    offset = tile_params.log_offset[0]
-                    write_tile(density, here, cut.length, offset, out.log_density)
+                    write_tile(density, here, cut.length, out.log_density)
                 condition(density, n_states, staged, states)
                 prepare(density, n_states, largest)
                 density[n_states * STRIDE :] = 0.0
                 if tile == margin:
                     leave(message, messages.forward_in, bundle, n_states)
                 copy_message(message, alpha, size)
-                reset[:] = staged.reset
-                forward(chain, density, alpha, scale, reset, gamma)
+                plain = staged.plain[0] > 0
+                plain_tile[tile] = staged.plain[0]
+                if not plain:
+                    reset[:] = staged.reset
+                forward(chain, density, alpha, scale, reset, plain, gamma)
                 copy_message(alpha[LANES:], message, size)
                 if tile == margin + n_core - 1:
                     leave(message, messages.forward_out, bundle, n_states)
                 if core:
                     add_log_likelihood(
                         log_scale_of,
+                        log_scale_of_four,
                         suspicious,
                         largest,
                         scale,
@@ -287,7 +298,7 @@ def make_smoother(family, recursions, dtype, layout):
                         slot,
                     )
                     if out.filtered.size > 0:
-                        write_tile(alpha[CHAINS:], here, cut.length, 0.0, out.filtered)
+                        write_tile(alpha[CHAINS:], here, cut.length, out.filtered)
 
             if not backwards:
                 continue
@@ -300,17 +311,16 @@ def make_smoother(family, recursions, dtype, layout):
                 if tile == margin + n_core - 1:
                     leave(message, messages.backward_in, bundle, n_states)
                 density, alpha, scale, reset = split_tile(kept[tile], size * STRIDE)
-                backward(chain, density, alpha, scale, reset, message, gamma, v)
+                plain = plain_tile[tile] > 0
+                backward(chain, density, alpha, scale, reset, plain, message, gamma, v)
                 if step >= cut.length:
                     continue
                 here = bundle * CHAINS * cut.length + step
                 if out.smoothed.size > 0:
-                    write_tile(gamma, here, cut.length, 0.0, out.smoothed)
-                if out.labels.size > 0:
-                    write_labels(gamma, here, cut.length, n_states, out.labels)
+                    write_tile(gamma, here, cut.length, out.smoothed)
                 if slots.log_likelihood.size > 0:
-                    stage(sequences, cut, bundle, step, staged)
-                    add_transitions(chain, alpha, v, staged.weight, total)
+                    stage(sequences, starts, cut, bundle, step, staged)
+                    add_transitions(chain, alpha, v, plain, staged.weight, total)
                     weigh_posteriors(gamma, n_states, staged, sums, slot)
                     load(staged.rows, 0, LANES, tile_params, scratch)
                     if density_first:
@@ -329,6 +339,7 @@ def make_smoother(family, recursions, dtype, layout):
         sequence_weight,
         step_weight,
         states,
+        starts,
         cut,
         chain,
         tile_params,
@@ -347,6 +358,7 @@ def make_smoother(family, recursions, dtype, layout):
                 sequence_weight,
                 step_weight,
                 states,
+                starts,
                 cut,
                 chain,
                 tile_params,

@@ -11,6 +11,7 @@ import numpy as np
 from numba import get_num_threads
 
 from fastem.compile import allocating_function, tile_function
+from fastem.kernels.chain_rows import fetch_rows
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
 
@@ -18,8 +19,6 @@ from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
 STRETCH_STEPS = 1024
 # Fewer rows than this are not worth a second bundle, hence a second thread.
 MIN_BUNDLE_ROWS = 4096
-
-
 FIRST_WARM_UP = 64
 LONGEST_WARM_UP = 1024
 
@@ -63,8 +62,8 @@ class Staged(NamedTuple):
     place: np.ndarray  # (3,): the first lane's row, from stretch to stretch, N
     reset: np.ndarray  # 1 where a sequence starts
     power: np.ndarray  # of the density; 0 where there is no row
-    weight: np.ndarray  # of the statistics; 0 outside the stretch itself
-    plain: np.ndarray  # (1,): 1 if all powers are one
+    weight: np.ndarray  # of the statistics; 0 where there is no row
+    plain: np.ndarray  # (1,): 1 if no sequence starts, all powers and weights are one
 
 
 def cut(n_rows):
@@ -94,18 +93,21 @@ class Reach:
         self.exact = False
 
 
-def relax(run, disagreeing, n_slots, reach):
+def relax(run, joined, disagreeing, n_slots, reach):
     """Run all slots, and again with longer warm-ups those whose stretches disagree.
 
     ``run(slots, warm_up)`` runs some, ``disagreeing()`` lists those that do not agree
-    with their neighbours. Sets ``reach.exact`` if the longest warm-up is too short.
+    with their neighbours, if any are joined to these. Sets ``reach.exact`` if the
+    longest warm-up is too short.
     """
     if reach.warm_up is None or len(reach.warm_up) != n_slots:
         reach.warm_up = np.full(n_slots, FIRST_WARM_UP)
     todo = np.arange(n_slots)
     while todo.size:
-        for steps in np.unique(reach.warm_up[todo]):
-            run(todo[reach.warm_up[todo] == steps], int(steps))
+        for steps in set(reach.warm_up[todo].tolist()):
+            run(todo[reach.warm_up[todo] == steps], steps)
+        if not joined.size:
+            return
         todo = disagreeing()
         if (reach.warm_up[todo] >= LONGEST_WARM_UP).any():
             reach.exact = True
@@ -115,8 +117,18 @@ def relax(run, disagreeing, n_slots, reach):
 
 def junctions(cut, bounds):
     """Return the stretches after which a sequence goes on in the next stretch."""
-    begins = np.arange(1, cut.n_bundles * CHAINS) * cut.length
-    return np.flatnonzero((begins < bounds[-1]) & ~np.isin(begins, bounds))
+    begins = np.arange(cut.length, bounds[-1], cut.length)
+    return np.flatnonzero(bounds[np.searchsorted(bounds, begins)] != begins)
+
+
+def starts_by_step(bounds):
+    """Return whether there is a bound within each ``STEPS`` rows, as small integers.
+
+    Kernels search the bounds only where there is something to find.
+    """
+    starts = np.zeros(bounds[-1] // STEPS + 1, np.uint8)
+    starts[bounds // STEPS] = 1
+    return starts
 
 
 def slots_of(cut, stretches):
@@ -162,46 +174,45 @@ def stage_memory(n_features):
 
 
 @tile_function
-def stage(sequences, cut, bundle, step, staged):
+def stage(sequences, starts, cut, bundle, step, staged):
     """Fetch ``STEPS`` steps from ``step`` on of each stretch of a bundle."""
-    X, bounds = sequences.X, sequences.bounds
-    n_rows, n_features = X.shape
-    core = (step >= 0) & (step < cut.length)
+    X, step_weight = sequences.X, sequences.step_weight
+    n_rows = X.shape[0]
     begin = bundle * CHAINS * cut.length + step
-    within = (begin >= 0) & (begin + (CHAINS - 1) * cut.length + STEPS <= n_rows)
-    if within:
-        for d in range(n_features):
-            for i in range(STEPS):
-                for s in range(CHAINS):
-                    # Unsigned, as an index that may be negative costs a comparison.
-                    row = np.uint64(begin + s * cut.length + i)
-                    staged.rows[i * CHAINS + s, d] = X[row, d]
-    else:
-        for s in range(CHAINS):
-            for i in range(STEPS):
-                row = min(max(begin + s * cut.length + i, 0), n_rows - 1)
-                for d in range(n_features):
-                    staged.rows[i * CHAINS + s, d] = X[row, d]
     place = staged.place
     place[0], place[1], place[2] = begin, cut.length, n_rows
-    plain = within & (sequences.step_weight.size == 0)
+    within = (begin >= 0) & (begin + (CHAINS - 1) * cut.length + STEPS <= n_rows)
+    if within:
+        fetch_rows(X, begin, cut.length, staged.rows)
+    else:
+        for b in range(LANES):
+            row = min(max(begin + b % CHAINS * cut.length + b // CHAINS, 0), n_rows - 1)
+            for d in range(X.shape[1]):
+                staged.rows[b, d] = X[row, d]
+    plain = within & (step_weight.size == 0) & (sequences.sequence_weight.size == 0)
+    if plain:
+        for s in range(CHAINS):
+            block = np.uint64(begin + s * cut.length) // np.uint64(STEPS)
+            plain &= starts[block] == 0
+    if plain & (staged.plain[0] > 0):
+        return
     staged.plain[0] = 1.0 if plain else 0.0
     for b in range(LANES):
-        staged.power[b] = 1.0
-        staged.weight[b] = 1.0 if core else 0.0
+        staged.power[b] = staged.weight[b] = 1.0
         staged.reset[b] = 0.0
-    if not plain:
-        for b in range(LANES):
-            row = row_of(staged, b)
-            power = 1.0 if sequences.step_weight.size == 0 else 0.0
-            if (sequences.step_weight.size > 0) & (row >= 0):
-                power = sequences.step_weight[row]
-            staged.power[b] = power if row >= 0 else 0.0
-            staged.weight[b] *= 1.0 if row >= 0 else 0.0
+    if plain:
+        return
+    for b in range(LANES):
+        row = row_of(staged, b)
+        if row < 0:
+            staged.power[b] = staged.weight[b] = 0.0
+        elif step_weight.size > 0:
+            staged.power[b] = step_weight[row]
     for s in range(CHAINS):
-        _mark_starts(bounds, begin + s * cut.length, s, staged.reset)
-    if (sequences.sequence_weight.size > 0) & core:
-        for s in range(CHAINS):
+        first = begin + s * cut.length
+        if (first >= 0) & (first <= n_rows) and starts[first // STEPS]:
+            _mark_starts(sequences.bounds, first, s, staged.reset)
+        if sequences.sequence_weight.size > 0:
             _weigh_sequences(sequences, s, staged)
 
 

@@ -16,7 +16,7 @@ from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.models.chain_tiles import condition
 from fastem.models.smoothing import example, make_chain
-from fastem.models.stretches import Cut, Sequences, stage, stage_memory
+from fastem.models.stretches import Cut, Sequences, stage, stage_memory, starts_by_step
 
 
 def sweep(family, steps, sequences, chain, tile_params, length, start):
@@ -44,7 +44,8 @@ def sweep(family, steps, sequences, chain, tile_params, length, start):
     messages = np.full(shape, start)
     X = sequences.X
     kernel = make_sweep(family, steps, X.dtype.name, layout(X))
-    kernel(len(steps), *sequences, chain, tile_params, length, start, messages)
+    starts = starts_by_step(sequences.bounds)
+    kernel(len(steps), *sequences, starts, chain, tile_params, length, start, messages)
     return messages[0], messages[1]
 
 
@@ -61,6 +62,7 @@ def make_sweep(family, steps, dtype, layout):
         data_type("float64", 1),
         data_type("float64", 1),
         data_type("int64", 1),
+        types.Array(types.uint8, 1, "C"),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),
         tile_params_type,
         types.int64,
@@ -75,6 +77,7 @@ def make_sweep(family, steps, dtype, layout):
         sequence_weight,
         step_weight,
         states,
+        starts,
         chain,
         tile_params,
         length,
@@ -95,7 +98,7 @@ def make_sweep(family, steps, dtype, layout):
         n_tiles = (n_rows + LANES - 1) // LANES
         for t in range(n_tiles):
             tile = t if part == 0 else n_tiles - 1 - t
-            stage(sequences, consecutive, tile, 0, staged)
+            stage(sequences, starts, consecutive, tile, 0, staged)
             load(staged.rows, 0, LANES, tile_params, scratch)
             log_density(tile_params, scratch, log_b)
             condition(log_b, n_states, staged, states)
@@ -105,15 +108,15 @@ def make_sweep(family, steps, dtype, layout):
                 if row >= n_rows:
                     continue
                 lane = offset % STEPS * CHAINS + offset // STEPS
-                starts = staged.reset[lane] > 0
+                begins = staged.reset[lane] > 0
                 if part == 0:
                     if row % length == 0:
                         messages[0, row // length] = message
-                    forward_step(chain, log_b, lane, starts, message, work)
+                    forward_step(chain, log_b, lane, begins, message, work)
                 else:
                     if (row + 1) % length == 0:
                         messages[1, row // length] = message
-                    backward_step(chain, log_b, lane, starts, message, work)
+                    backward_step(chain, log_b, lane, begins, message, work)
 
     @parallel_kernel(*arguments)
     def run(
@@ -124,6 +127,7 @@ def make_sweep(family, steps, dtype, layout):
         sequence_weight,
         step_weight,
         states,
+        starts,
         chain,
         tile_params,
         length,
@@ -137,6 +141,7 @@ def make_sweep(family, steps, dtype, layout):
                 sequence_weight,
                 step_weight,
                 states,
+                starts,
                 chain,
                 tile_params,
                 length,

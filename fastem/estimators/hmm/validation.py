@@ -37,7 +37,9 @@ def check_observations(estimator, X, *, reset, dtype=None, ensure_min_samples=1)
     options = {"ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
     if reset:
         X = validate_data(estimator, X, dtype="numeric", reset=True, **options)
-    else:
+    elif not _is_table_of_floats(X, ensure_min_samples) or hasattr(
+        estimator, "feature_names_in_"
+    ):
         _check_feature_names(estimator, X, reset=False)
         X = check_array(X, dtype="numeric", estimator=estimator, **options)
     if X.dtype.kind == "O":
@@ -52,6 +54,17 @@ def check_observations(estimator, X, *, reset, dtype=None, ensure_min_samples=1)
     else:
         X = X.astype(np.int64)
     return np.require(X, requirements="A")
+
+
+def _is_table_of_floats(X, min_rows):
+    """Say whether scikit-learn's checks, which take 0.1 ms, would find nothing."""
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.dtype.kind == "f"
+        and X.shape[0] >= min_rows
+        and X.shape[1] >= 1
+    )
 
 
 def check_n_features(estimator, X, n_features):
