@@ -51,6 +51,8 @@ class BlockSource:
     sequence_column : str or None
     files : tuple of FileState
         What must not change from pass to pass.
+    piece_rows : list of int or None
+        Rows of each piece of a list.
     """
 
     kind: str
@@ -63,6 +65,7 @@ class BlockSource:
     feature_names: np.ndarray | None = None
     sequence_column: str | None = None
     files: tuple = ()
+    piece_rows: list | None = None
 
     def __post_init__(self):
         if self.n_rows == 0:
@@ -93,13 +96,18 @@ class BlockSource:
             "dtype": self.dtype.name,
             "columns": None if self.feature_names is None else [*self.feature_names],
             "sequence_column": self.sequence_column,
-            "block_rows": self.block_rows,
+            "block_rows": self.block_rows or self.piece_rows,
         }
         if self.files:
-            about["files"] = [identify(file.path) for file in self.files]
+            about["files"] = {
+                f"{number}: {file.path.name}": identify(file.path)
+                for number, file in enumerate(self.files)
+            }
         if self.n_rows is None:
             # A filter or a function stands between the files, if any, and the rows.
-            about["head"] = _digest(next(self.blocks()).X[:_DIGEST_ROWS])
+            first = next(self.blocks()).X
+            about["first_block_rows"] = len(first)
+            about["head"] = _digest(first[:_DIGEST_ROWS])
         elif not self.files:
             about["head"] = _digest(next(self.pieces(0)).X[:_DIGEST_ROWS])
             last = max(0, self.n_rows - _DIGEST_ROWS)

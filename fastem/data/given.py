@@ -10,8 +10,8 @@ from fastem.data.blocks import Block, BlockSource, float_type, same_sequence
 def open_list(blocks, block_rows):
     """Return a source of the blocks of a list or tuple; each is a sequence."""
     name = f"the {type(blocks).__name__} of {len(blocks)} blocks"
-    n_rows = sum(len(X) for _, X in _checked(blocks, name))
-    return _open(partial(iter, blocks), "blocks", name, n_rows, block_rows)
+    lengths = [len(X) for _, X in _checked(blocks, name)]
+    return _open(partial(iter, blocks), "blocks", name, lengths, block_rows)
 
 
 def open_callable(make, block_rows):
@@ -42,7 +42,7 @@ def _iterator(make, name):
         ) from error
 
 
-def _open(iterate, kind, name, n_rows, block_rows):
+def _open(iterate, kind, name, lengths, block_rows):
     iterator = iterate()
     first = next(_checked(iterator, name), None)
     if hasattr(iterator, "close"):
@@ -61,11 +61,12 @@ def _open(iterate, kind, name, n_rows, block_rows):
     return BlockSource(
         kind=kind,
         name=name,
-        n_rows=n_rows,
+        n_rows=None if lengths is None else sum(lengths),
         n_features=n_features,
         dtype=dtype,
         block_rows=block_rows,
         pieces=pieces,
+        piece_rows=lengths,
     )
 
 

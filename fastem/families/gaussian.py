@@ -162,8 +162,10 @@ def tile_frame(means, variances, dtype):
 
 def pad_features(array, size):
     """Return the array with zeros appended up to ``size`` along the last axis."""
-    widths = [(0, 0)] * (array.ndim - 1) + [(0, size - array.shape[-1])]
-    return np.pad(array, widths)
+    # By hand, as np.pad takes 20 µs, which calls of short sequences would feel.
+    padded = np.zeros((*array.shape[:-1], size), array.dtype)
+    padded[..., : array.shape[-1]] = array
+    return padded
 
 
 def make_tile_params(frame, log_norm, whitening, shift, centers, dtype):

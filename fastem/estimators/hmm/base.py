@@ -32,7 +32,7 @@ from fastem.estimators.hmm.probabilities import (
     log_dirichlet,
     most_probable,
 )
-from fastem.estimators.hmm.rows import read_sequences
+from fastem.estimators.hmm.rows import ArraySequences, read_sequences
 from fastem.estimators.hmm.training import (
     RECORDS,
     Beginning,
@@ -303,7 +303,9 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         shapes = self._shapes(n_features)
         given = self._check_parameters(given, shapes)
         check_n_features(self, X, self._n_columns(shapes))
-        self._check_values(X, shapes)
+        if isinstance(rows, ArraySequences):
+            # A block is checked where it is read, where its place is known.
+            self._check_values(X, shapes)
         self._warn_of_few_data(X, shapes)
         return Beginning(
             n_features,

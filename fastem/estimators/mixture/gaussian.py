@@ -378,6 +378,8 @@ default='kmeans'
             record = keeper.load(FitRecord())
             n_init = 1 if resume else self.n_init
             best = fit.run(record, start, n_init, random_state)
+            # Only now some sources are known to have too few.
+            _check_enough_rows(rows, self.n_components)
         self._keep(best)
         self._warn(best)
         return rows
@@ -420,6 +422,7 @@ default='kmeans'
         if given.complete():
             return given.replace(None)
         X, sample_weight = rows.sample(self.n_components, random_state)
+        _check_enough_rows(rows, self.n_components)
         params = initial_params(
             self._family,
             X,
@@ -494,7 +497,7 @@ def _remembered(result):
 
 def _check_enough_rows(rows, n_components):
     if rows.n_rows is None:
-        return  # the sample that seeds is counted
+        return
     weight = rows.weight
     n_rows = np.count_nonzero(weight) if weight.size else rows.n_rows
     if n_rows < n_components and weight.sum() < n_components:
