@@ -2,8 +2,8 @@
 
 From scikit-learn 1.9 on estimators take callbacks by ``set_callbacks``, its progress
 bar among them. A fit tells them of three levels of tasks: "fit", each "start" in it,
-and each "iteration" in that. The number of tasks is then counted from where this fit
-begins, which is in the middle if it goes on from a checkpoint.
+and each "iteration" in that. If it goes on from a checkpoint, it tells of what is left,
+counted from 0.
 """
 
 import copy
@@ -32,17 +32,7 @@ except ImportError:
 __all__ = ["CallbackSupportMixin", "WatchedProgress", "watch", "with_callbacks"]
 
 
-def watch(
-    estimator,
-    monitor,
-    data,
-    *,
-    name,
-    shape,
-    max_iter,
-    keep,
-    measure,
-):
+def watch(estimator, monitor, data, *, name, shape, max_iter, keep, measure):
     """Return a monitor that also logs a fit and tells the estimator's callbacks of it.
 
     Parameters
