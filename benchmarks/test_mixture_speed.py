@@ -63,7 +63,7 @@ def test_e_step(benchmark, covariance_type, params, X):
 
 
 @pytest.mark.benchmark(group="mixture: posterior")
-@pytest.mark.parametrize("wanted", ["log_likelihood", "labels", "proba"])
+@pytest.mark.parametrize("wanted", ["log_likelihood", "labels", "probabilities"])
 def test_posterior(benchmark, covariance_type, params, X, wanted):
     family = FAMILIES[covariance_type]
     posterior(family, params, X, **{wanted: True})  # compiles
