@@ -199,9 +199,9 @@ class TestCallbacks:
     @EACH
     def test_get_models_from_before_iterations(self, X, make, names):
         reader = Reader()
-        fit(make(n_init=1).set_callbacks(reader), X)
-        assert reader.models[()] is None
-        assert reader.models[(0,)] is None
+        fit(make().set_callbacks(reader), X)
+        for task in (), (0,), (1,):
+            assert reader.models[task] is None
         for n in range(1, ITERATIONS):
             assert_same(reader.models[0, n], fit(make(n_iter=n, n_init=1), X), names)
         reader.models[0, 0].predict(X)
