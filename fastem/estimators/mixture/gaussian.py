@@ -480,11 +480,6 @@ default='kmeans'
             )
 
 
-def _rank(result):
-    """Order starts: whole ones before repaired ones, then by likelihood."""
-    return not result.repaired.any(), result.lower_bound
-
-
 def _remembered(result):
     """Return what further batches are weighed against, or parameters to begin with."""
     found = result.statistics
