@@ -71,6 +71,23 @@ class StepwiseState(NamedTuple):
     n_steps: int
 
 
+def after(params, statistics):
+    """Return the state after a fit, which counts as the first batch.
+
+    Parameters
+    ----------
+    params : NamedTuple
+    statistics : NamedTuple
+        Of the fit's last E-step, about the means of ``params``.
+
+    Returns
+    -------
+    StepwiseState
+    """
+    unit = float(statistics.total_weight)
+    return StepwiseState(params, statistics, statistics, 1.0, unit, 1)
+
+
 def begin(params, statistics, m_step, recenter, unit=None):
     """Return the state after a first batch: one iteration of EM on it alone.
 

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from fastem.checkpoint import (
     remove_leftovers,
     write_archive,
 )
+from fastem.execution.rows import SoFar
 
 KIND = "fit"
 
@@ -24,6 +26,30 @@ SECONDS_BETWEEN_SAVES = 30
 
 # What a fit looks like on the way, not where it goes.
 _NO_MATTER = {"verbose", "verbose_interval"}
+
+
+class FitRecord(NamedTuple):
+    """How far a fit has come; a fit goes on from it as if never interrupted.
+
+    Attributes
+    ----------
+    n_finished : int
+        Starts that are finished.
+    best : NamedTuple or None
+        Where the best of them ended.
+    state : NamedTuple or None
+        Where the start under way is.
+    so_far : SoFar or None
+        Its pass under way.
+    random_state : tuple or None
+        The generator's state once the start under way was drawn.
+    """
+
+    n_finished: int = 0
+    best: Any = None
+    state: Any = None
+    so_far: SoFar | None = None
+    random_state: tuple | None = None
 
 
 class NoCheckpoint:
@@ -103,8 +129,7 @@ class Progress:
 
     Parameters
     ----------
-    record : NamedTuple
-        With the fields ``state`` and ``so_far``.
+    record : FitRecord
     save : callable
         ``save(record)``.
     """

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.em.monitors import SilentMonitor
-from fastem.em.stepwise import DEFAULT_SCHEDULE, finish
+from fastem.em.stepwise import DEFAULT_SCHEDULE, after, finish
 from fastem.estimators.callbacks import (
     CallbackSupportMixin,
     watch,
@@ -39,7 +39,6 @@ from fastem.estimators.hmm.training import (
     Chains,
     Learning,
     count_rows,
-    remember,
     run_starts,
 )
 from fastem.estimators.hmm.validation import (
@@ -414,7 +413,8 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         """Store what training came to."""
         vars(self.monitor_).update(state.monitor)
         self._keep(state.params, begin, state.repaired)
-        self._remembered = remember(state)
+        found = state.statistics
+        self._remembered = None if found is None else after(state.params, found)
 
     def _keep(self, params, begin, repaired):
         """Store the fitted attributes."""

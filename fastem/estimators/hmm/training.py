@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.em.stepwise import StepwiseState
 from fastem.estimators.callbacks import WatchedProgress
+from fastem.estimators.checkpoints import FitRecord
 from fastem.execution.rows import SoFar
 from fastem.families.categorical import CategoricalParams, CategoricalStatistics
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
@@ -136,32 +136,8 @@ class TrainingState(NamedTuple):
         return (self.monitor.get("objectives") or [-np.inf])[-1]
 
 
-class TrainingRecord(NamedTuple):
-    """How far a fit has come; a fit goes on from it as if never interrupted.
-
-    Attributes
-    ----------
-    n_finished : int
-        Starts that are finished.
-    best : TrainingState or None
-        The best of them.
-    state : TrainingState or None
-        The start under way.
-    so_far : SoFar or None
-        Its pass under way.
-    random_state : tuple or None
-        The generator's state once the start under way was drawn.
-    """
-
-    n_finished: int = 0
-    best: TrainingState | None = None
-    state: TrainingState | None = None
-    so_far: SoFar | None = None
-    random_state: tuple | None = None
-
-
 RECORDS = (
-    TrainingRecord,
+    FitRecord,
     TrainingState,
     SoFar,
     HMMParams,
@@ -218,7 +194,7 @@ def run_starts(chains, rows, draw, random_state, keeper, watcher):
     TrainingState
     """
     monitor = chains.model.monitor_
-    record = keeper.load(TrainingRecord())
+    record = keeper.load(FitRecord())
     if record.random_state is not None:
         random_state.set_state(record.random_state)
     watcher.start(chains.model.n_init)
@@ -239,7 +215,7 @@ def run_starts(chains, rows, draw, random_state, keeper, watcher):
         best = record.best
         if best is None or state.objective > best.objective:
             best = state
-        record = TrainingRecord(init + 1, best, None, None, record.random_state)
+        record = FitRecord(init + 1, best, None, None, record.random_state)
         keeper.save(record)
         if stopped:
             break
@@ -329,11 +305,3 @@ def train(chains, e_step, state, *, monitor, n_iter, memory, on_iteration):
         )
         finished = bool(on_iteration(state)) or monitor.converged
     return state
-
-
-def remember(state):
-    """Return what further batches are weighed against, None if there is nothing."""
-    found = state.statistics
-    if found is None:
-        return None
-    return StepwiseState(state.params, found, found, 1.0, float(found.total_weight), 1)

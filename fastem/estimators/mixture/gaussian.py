@@ -15,12 +15,12 @@ from fastem.em.loop import begin
 from fastem.em.monitors import make_monitor
 from fastem.em.passes import Minibatch, PassStatistics, add_block
 from fastem.em.seeding import initial_params
-from fastem.em.stepwise import Schedule, StepwiseState, finish
+from fastem.em.stepwise import Schedule, StepwiseState, after, finish
 from fastem.estimators.callbacks import CallbackSupportMixin, watch, with_callbacks
-from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
+from fastem.estimators.checkpoints import Checkpoint, FitRecord, NoCheckpoint
 from fastem.estimators.mixture.inference import MixtureInference
 from fastem.estimators.mixture.starts import check_start, covariances_shape
-from fastem.estimators.mixture.training import RECORDS, Fit, FitRecord
+from fastem.estimators.mixture.training import RECORDS, Fit
 from fastem.estimators.persistence import Convertible
 from fastem.estimators.rows import read_rows
 from fastem.estimators.validation import features_kept_on_error
@@ -211,11 +211,16 @@ default='kmeans'
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            float32 stays float32 in the kernels; all else becomes float64.
+        X : array-like, source or Dask collection, of shape (N, D)
+            float32 stays float32 in the kernels; all else becomes float64. See
+            :func:`fastem.source` for what is read in blocks.
         y : Ignored
         sample_weight : array-like of shape (N,), default=None
             A row of weight 2 counts exactly as the row twice, one of weight 0 not.
+        checkpoint : path, default=None
+            A file to keep the fit in, after every iteration and now and then in long
+            passes over blocks. If it is there already, the fit goes on from it, to the
+            same bits as if never interrupted.
 
         Returns
         -------
@@ -226,7 +231,8 @@ default='kmeans'
         ------
         ValueError
             For data that is not finite, two-dimensional and of at least K rows, for
-            weights that are negative or all zero, and for starts of a wrong shape.
+            weights that are negative or all zero, for starts of a wrong shape, and for
+            a checkpoint of another fit.
         """
         self._fit(X, sample_weight, checkpoint, y=y)
         return self
@@ -487,7 +493,7 @@ def _remembered(result):
         return result.params
     if isinstance(found, StepwiseState):
         return found
-    return StepwiseState(result.params, found, found, 1.0, float(found.total_weight), 1)
+    return after(result.params, found)
 
 
 def _check_enough_rows(rows, n_components):

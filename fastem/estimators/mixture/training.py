@@ -1,7 +1,6 @@
 """A fit of a mixture: its starts, their iterations, and what is kept on the way."""
 
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -9,34 +8,10 @@ from fastem.em.loop import EMState, begin, run_em
 from fastem.em.passes import PassStatistics, add_block
 from fastem.em.stepwise import StepwiseState, finish
 from fastem.estimators.callbacks import WatchedProgress
+from fastem.estimators.checkpoints import FitRecord
 from fastem.execution.rows import SoFar
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
 from fastem.models.mixture import MixtureParams
-
-
-class FitRecord(NamedTuple):
-    """How far a fit has come; a fit goes on from it as if never interrupted.
-
-    Attributes
-    ----------
-    n_finished : int
-        Starts that are finished.
-    best : EMState or None
-        The best of them.
-    state : EMState or None
-        The start under way.
-    so_far : SoFar or None
-        Its pass under way.
-    random_state : tuple or None
-        The generator's state once the start under way was drawn.
-    """
-
-    n_finished: int = 0
-    best: EMState | None = None
-    state: EMState | None = None
-    so_far: SoFar | None = None
-    random_state: tuple | None = None
-
 
 RECORDS = (
     FitRecord,
