@@ -15,6 +15,7 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
+from llvmlite.binding import get_host_cpu_features
 from numba import config, get_num_threads, njit, types
 from numba.extending import register_jitable
 
@@ -40,6 +41,17 @@ allocating_function = register_jitable(error_model="numpy")
 """Decorator of the functions that allocate a part's working memory or return parts."""
 
 JIT_DISABLED = bool(config.DISABLE_JIT)
+
+
+def _has_many_registers():
+    """Say whether the processor has 32 vector registers, as by AVX-512, and not 16."""
+    features = config.CPU_FEATURES
+    if features is None:
+        return get_host_cpu_features().get("avx512vl", False)
+    return "+avx512vl" in features
+
+
+MANY_REGISTERS = _has_many_registers()
 
 # Numba's portable threading layer aborts the process when two threads enter a parallel
 # kernel at once; every kernel uses all cores anyway, so callers take turns.

@@ -108,9 +108,8 @@ def test_subtract_lower_norm(rng, dtype, size, width):
     out = rng.normal(size=LANES).astype(dtype)
     norms = np.square(rows.astype(float) @ lower.T.astype(float) + shift).sum(axis=1)
     want = out - np.where(np.arange(LANES) < n_lanes, norms, 0)
-    work = np.full(max(4, size) * STRIDE, np.nan, dtype)
     compiled(products.subtract_lower_norm)(
-        dirty, shift, size, to_tile(rows), work, out, width
+        dirty, shift, size, to_tile(rows), out, width
     )
     # Squares of up to 14 terms: about a hundred in size.
     tolerance = TOLERANCE[dtype]

@@ -54,7 +54,6 @@ class GaussianScratch(NamedTuple):
     """Working memory of one part of the rows."""
 
     tile: np.ndarray
-    work: np.ndarray
     deviations: np.ndarray
     gathered: np.ndarray
     pending: np.ndarray
@@ -113,7 +112,6 @@ def allocate(tile_params):
     dtype = tile_params.centers.dtype
     return GaussianScratch(
         np.zeros(n_features * STRIDE, dtype),
-        np.empty(max(4, n_features) * STRIDE, dtype),
         np.empty((n_features, STRIDE), dtype),
         np.zeros(n_features * STRIDE, dtype),
         np.empty((n_components, n_features, PENDING_STRIDE), dtype),

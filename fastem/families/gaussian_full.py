@@ -68,7 +68,6 @@ def log_density(tile_params, scratch, out):
             tile_params.shift[k],
             n_features,
             scratch.tile,
-            scratch.work,
             out[k * STRIDE : k * STRIDE + LANES],
             WIDE,
         )
@@ -81,7 +80,6 @@ def _subtract_leading(k, n_leading, tile_params, scratch, p):
         tile_params.shift[k],
         n_leading,
         scratch.tile,
-        scratch.work,
         p,
         WIDE,
     )
@@ -91,15 +89,13 @@ def _subtract_leading(k, n_leading, tile_params, scratch, p):
 def _finish(k, lanes, tile_params, scratch, p):
     """Set the log density of some lanes, gathered sixteen at a time."""
     whitening, shift = tile_params.whitening[k], tile_params.shift[k]
-    log_norm, work = tile_params.log_norm[k], scratch.work
+    log_norm = tile_params.log_norm[k]
     n_features = shift.size
     value = scratch.roots
     if lanes.size > LANES // 2:
         for b in range(LANES):
             value[b] = log_norm
-        subtract_lower_norm(
-            whitening, shift, n_features, scratch.tile, work, value, WIDE
-        )
+        subtract_lower_norm(whitening, shift, n_features, scratch.tile, value, WIDE)
         for b in lanes:
             p[b] = value[b]
         return
@@ -113,7 +109,7 @@ def _finish(k, lanes, tile_params, scratch, p):
                 row[n] = x[chosen[n]]
         for b in range(NARROW_LANES):
             value[b] = log_norm
-        subtract_lower_norm(whitening, shift, n_features, gathered, work, value, NARROW)
+        subtract_lower_norm(whitening, shift, n_features, gathered, value, NARROW)
         for n in range(chosen.size):
             p[chosen[n]] = value[n]
 

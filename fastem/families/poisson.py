@@ -17,7 +17,7 @@ from scipy.special import gammaln
 from fastem.compile import allocating_function, tile_function
 from fastem.families.family import Family, without_center
 from fastem.families.gaussian import EMPTY_SHARE, LOG_2_PI, add_slots
-from fastem.kernels.products import WIDE, add_outer, multiply_four
+from fastem.kernels.products import add_outer, multiply_four
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, load_tile, padded
 from fastem.kernels.vecmath import log
 
@@ -150,7 +150,6 @@ def log_density(tile_params, scratch, out):
             n_columns,
             scratch.tile,
             scratch.block,
-            WIDE,
         )
         for j in range(min(4, n_components - k)):
             row = scratch.block[j * STRIDE : j * STRIDE + LANES]

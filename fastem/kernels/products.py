@@ -5,7 +5,14 @@ loaded feeds four accumulators. Only lower triangles are worked. Sizes are padde
 even numbers, so that blocks of four and one of two cover them, or to multiples of four.
 """
 
-from fastem.compile import tile_function
+from fastem.compile import MANY_REGISTERS, tile_function
+from fastem.kernels.registers import (
+    FOUR,
+    TWO,
+    block_lanes,
+    set_product,
+    subtract_lower_square,
+)
 from fastem.kernels.tiles import LANES, STRIDE
 
 # How many lanes a product covers, as a tuple with an item for every sixteen: of a tuple
@@ -58,7 +65,7 @@ def multiply(matrix, shift, n_rows, n_columns, tile, out):
     """Set ``out = matrix @ tile + shift``; both sizes are multiples of four."""
     for row in range(0, n_rows, 4):
         block = out[row * STRIDE : (row + 4) * STRIDE]
-        multiply_four(matrix, shift, row, n_columns, tile, block, WIDE)
+        multiply_four(matrix, shift, row, n_columns, tile, block)
 
 
 @tile_function
@@ -66,153 +73,82 @@ def multiply_lower(lower, shift, size, tile, out):
     """Set ``out = lower @ tile + shift``, lower triangular; a multiple of four."""
     for row in range(0, size, 4):
         block = out[row * STRIDE : (row + 4) * STRIDE]
-        multiply_four(lower, shift, row, row + 4, tile, block, WIDE)
+        multiply_four(lower, shift, row, row + 4, tile, block)
 
 
 @tile_function
-def multiply_four(matrix, shift, row, n_columns, tile, out, width):
+def multiply_four(matrix, shift, row, n_columns, tile, out):
     """Set the four rows of ``out`` to rows row..row+4 of ``matrix @ tile + shift``."""
-    for j in range(4):
-        lanes = out[j * STRIDE : (j + 1) * STRIDE]
-        for b in range(16 * len(width)):
-            lanes[b] = shift[row + j]
-    for column in range(0, n_columns, 4):
-        add_block_product(matrix, row, column, tile, out, width)
+    for lane in range(0, LANES, block_lanes(tile, WIDE)):
+        set_product(matrix, shift, row, FOUR, n_columns, tile, out, lane, WIDE)
 
 
 @tile_function
-def subtract_lower_norm(lower, shift, n_features, tile, work, out, width):
+def subtract_lower_norm(lower, shift, n_features, tile, out, width):
     """Subtract ``|lower @ tile + shift|**2`` from each lane of ``out``.
 
-    ``lower`` is lower triangular with an even size; ``work`` holds four rows.
+    ``lower`` is lower triangular with an even size.
     """
-    row = 0
-    while row + 4 <= n_features:
-        if row == 0:
-            _subtract_first_block(lower, shift, tile, out, width)
-        else:
-            multiply_four(lower, shift, row, row, tile, work, width)
-            _subtract_diagonal_block(lower, row, tile, work, out, width)
-        row += 4
-    if row < n_features:
-        _subtract_last_two(lower, shift, row, tile, work, out, width)
-
-
-@tile_function
-def _subtract_first_block(lower, shift, tile, out, width):
-    l00 = lower[0, 0]
-    l10, l11 = lower[1, 0], lower[1, 1]
-    l20, l21, l22 = lower[2, 0], lower[2, 1], lower[2, 2]
-    l30, l31, l32, l33 = lower[3, 0], lower[3, 1], lower[3, 2], lower[3, 3]
-    s0, s1, s2, s3 = shift[0], shift[1], shift[2], shift[3]
-    for b in range(16 * len(width)):
-        x0 = tile[b]
-        x1 = tile[STRIDE + b]
-        x2 = tile[2 * STRIDE + b]
-        x3 = tile[3 * STRIDE + b]
-        z0 = s0 + l00 * x0
-        z1 = s1 + l10 * x0 + l11 * x1
-        z2 = s2 + l20 * x0 + l21 * x1 + l22 * x2
-        z3 = s3 + l30 * x0 + l31 * x1 + l32 * x2 + l33 * x3
-        out[b] -= z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
-
-
-@tile_function
-def _subtract_diagonal_block(lower, row, tile, work, out, width):
-    l00 = lower[row, row]
-    l10, l11 = lower[row + 1, row], lower[row + 1, row + 1]
-    l20, l21, l22 = (
-        lower[row + 2, row],
-        lower[row + 2, row + 1],
-        lower[row + 2, row + 2],
-    )
-    l30, l31 = lower[row + 3, row], lower[row + 3, row + 1]
-    l32, l33 = lower[row + 3, row + 2], lower[row + 3, row + 3]
-    x = tile[row * STRIDE : (row + 4) * STRIDE]
-    for b in range(16 * len(width)):
-        x0 = x[b]
-        x1 = x[STRIDE + b]
-        x2 = x[2 * STRIDE + b]
-        x3 = x[3 * STRIDE + b]
-        z0 = work[b] + l00 * x0
-        z1 = work[STRIDE + b] + l10 * x0 + l11 * x1
-        z2 = work[2 * STRIDE + b] + l20 * x0 + l21 * x1 + l22 * x2
-        z3 = work[3 * STRIDE + b] + l30 * x0 + l31 * x1 + l32 * x2 + l33 * x3
-        out[b] -= z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
-
-
-@tile_function
-def _subtract_last_two(lower, shift, row, tile, work, out, width):
-    s0, s1 = shift[row], shift[row + 1]
-    if row > 0:
-        for b in range(16 * len(width)):
-            work[b] = s0
-            work[STRIDE + b] = s1
-        for column in range(row):
-            m0 = lower[row, column]
-            m1 = lower[row + 1, column]
-            x = tile[column * STRIDE : column * STRIDE + LANES]
-            for b in range(16 * len(width)):
-                work[b] += m0 * x[b]
-                work[STRIDE + b] += m1 * x[b]
-    l00, l10, l11 = lower[row, row], lower[row + 1, row], lower[row + 1, row + 1]
-    x = tile[row * STRIDE : (row + 2) * STRIDE]
-    if row > 0:
-        for b in range(16 * len(width)):
-            z0 = work[b] + l00 * x[b]
-            z1 = work[STRIDE + b] + l10 * x[b] + l11 * x[STRIDE + b]
-            out[b] -= z0 * z0 + z1 * z1
-    else:
-        for b in range(16 * len(width)):
-            z0 = s0 + l00 * x[b]
-            z1 = s1 + l10 * x[b] + l11 * x[STRIDE + b]
-            out[b] -= z0 * z0 + z1 * z1
+    in_fours = n_features // 4 * 4
+    for row in range(0, in_fours, 4):
+        for lane in range(0, 16 * len(width), block_lanes(tile, width)):
+            subtract_lower_square(lower, shift, row, FOUR, tile, out, lane, width)
+    if in_fours < n_features:
+        for lane in range(0, 16 * len(width), block_lanes(tile, width)):
+            subtract_lower_square(lower, shift, in_fours, TWO, tile, out, lane, width)
 
 
 @tile_function
 def subtract_scaled_norms(factors, shifts, tile, out):
     """Subtract ``|factors[k] * tile + shifts[k]|**2`` from each lane of ``out[k]``.
 
-    Features go in blocks of eight, components inside: a block of the tile then stays in
-    the first cache while all components use it.
+    Features go in blocks, components inside: a block of the tile then stays in the
+    first cache while all components use it.
     """
     n_components, n_features = factors.shape
-    i = 0
-    while i + 8 <= n_features:
+    in_blocks = n_features // SCALED_BLOCK * SCALED_BLOCK
+    for i in range(0, in_blocks, SCALED_BLOCK):
         for k in range(n_components):
-            _subtract_eight(
-                factors[k], shifts[k], i, tile, out[k * STRIDE : k * STRIDE + LANES]
-            )
-        i += 8
-    while i < n_features:
-        for k in range(n_components):
-            f0, f1 = factors[k, i], factors[k, i + 1]
-            s0, s1 = shifts[k, i], shifts[k, i + 1]
-            x = tile[i * STRIDE : (i + 2) * STRIDE]
             p = out[k * STRIDE : k * STRIDE + LANES]
-            for b in range(LANES):
-                z0 = f0 * x[b] + s0
-                z1 = f1 * x[STRIDE + b] + s1
-                p[b] -= z0 * z0 + z1 * z1
-        i += 2
+            _subtract_block(factors[k], shifts[k], i, tile, p)
+    for i in range(in_blocks, n_features, 2):
+        for k in range(n_components):
+            p = out[k * STRIDE : k * STRIDE + LANES]
+            _subtract_two(factors[k], shifts[k], i, tile, p)
 
 
 @tile_function
 def subtract_scaled_norm(factors, shift, n_features, tile, out):
     """Subtract ``|factors * tile + shift|**2`` from each lane; a multiple of four."""
-    in_eights = n_features // 8 * 8
-    for i in range(0, in_eights, 8):
-        _subtract_eight(factors, shift, i, tile, out)
-    for i in range(in_eights, n_features, 4):
-        f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
-        s0, s1, s2, s3 = shift[i], shift[i + 1], shift[i + 2], shift[i + 3]
-        x = tile[i * STRIDE : (i + 4) * STRIDE]
-        for b in range(LANES):
-            z0 = f0 * x[b] + s0
-            z1 = f1 * x[STRIDE + b] + s1
-            z2 = f2 * x[2 * STRIDE + b] + s2
-            z3 = f3 * x[3 * STRIDE + b] + s3
-            out[b] -= z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
+    in_blocks = n_features // SCALED_BLOCK * SCALED_BLOCK
+    for i in range(0, in_blocks, SCALED_BLOCK):
+        _subtract_block(factors, shift, i, tile, out)
+    for i in range(in_blocks, n_features, 4):
+        _subtract_four(factors, shift, i, tile, out)
+
+
+@tile_function
+def _subtract_two(factors, shift, i, tile, out):
+    f0, f1 = factors[i], factors[i + 1]
+    s0, s1 = shift[i], shift[i + 1]
+    x = tile[i * STRIDE : (i + 2) * STRIDE]
+    for b in range(LANES):
+        z0 = f0 * x[b] + s0
+        z1 = f1 * x[STRIDE + b] + s1
+        out[b] -= z0 * z0 + z1 * z1
+
+
+@tile_function
+def _subtract_four(factors, shift, i, tile, out):
+    f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+    s0, s1, s2, s3 = shift[i], shift[i + 1], shift[i + 2], shift[i + 3]
+    x = tile[i * STRIDE : (i + 4) * STRIDE]
+    for b in range(LANES):
+        z0 = f0 * x[b] + s0
+        z1 = f1 * x[STRIDE + b] + s1
+        z2 = f2 * x[2 * STRIDE + b] + s2
+        z3 = f3 * x[3 * STRIDE + b] + s3
+        out[b] -= z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
 
 
 @tile_function
@@ -234,6 +170,11 @@ def _subtract_eight(factors, shifts, i, tile, out):
         out[b] -= (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3) + (
             z4 * z4 + z5 * z5 + z6 * z6 + z7 * z7
         )
+
+
+# Coefficients of a block and the lanes they meet, all in registers.
+SCALED_BLOCK = 8 if MANY_REGISTERS else 4
+_subtract_block = _subtract_eight if MANY_REGISTERS else _subtract_four
 
 
 @tile_function
@@ -276,7 +217,7 @@ def add_lower_outer(a, b, size, n_lanes, total):
 
 
 @tile_function
-def _add_outer_block(a, j, b, i, n_lanes, total, o0, o1, o2, o3):
+def _add_sixteen_outer(a, j, b, i, n_lanes, total, o0, o1, o2, o3):
     zero = a.dtype.type(0)
     s00 = s01 = s02 = s03 = zero
     s10 = s11 = s12 = s13 = zero
@@ -305,6 +246,41 @@ def _add_outer_block(a, j, b, i, n_lanes, total, o0, o1, o2, o3):
     _add_four(total, o1, s10, s11, s12, s13)
     _add_four(total, o2, s20, s21, s22, s23)
     _add_four(total, o3, s30, s31, s32, s33)
+
+
+@tile_function
+def _add_eight_outer(a, j, b, i, n_lanes, total, o0, o1, o2, o3):
+    zero = a.dtype.type(0)
+    s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = zero
+    for n in range(n_lanes):
+        p0, p1, p2, p3 = a[j, n], a[j + 1, n], a[j + 2, n], a[j + 3, n]
+        q0, q1 = b[i, n], b[i + 1, n]
+        s00 += p0 * q0
+        s01 += p0 * q1
+        s10 += p1 * q0
+        s11 += p1 * q1
+        s20 += p2 * q0
+        s21 += p2 * q1
+        s30 += p3 * q0
+        s31 += p3 * q1
+    total[o0] += s00
+    total[o0 + 1] += s01
+    total[o1] += s10
+    total[o1 + 1] += s11
+    total[o2] += s20
+    total[o2 + 1] += s21
+    total[o3] += s30
+    total[o3 + 1] += s31
+
+
+@tile_function
+def _add_eight_outer_twice(a, j, b, i, n_lanes, total, o0, o1, o2, o3):
+    _add_eight_outer(a, j, b, i, n_lanes, total, o0, o1, o2, o3)
+    _add_eight_outer(a, j, b, i + 2, n_lanes, total, o0 + 2, o1 + 2, o2 + 2, o3 + 2)
+
+
+# Sixteen sums and what is added to them need more than sixteen registers.
+_add_outer_block = _add_sixteen_outer if MANY_REGISTERS else _add_eight_outer_twice
 
 
 @tile_function
