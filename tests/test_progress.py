@@ -274,11 +274,12 @@ class TestCallbacks:
     def test_are_torn_down_on_ctrl_c(self, X, make, names):
         faulty = Faulty(("end", "iteration"), KeyboardInterrupt())
         model = make().set_callbacks(faulty)
+        before = set(vars(model))
         with pytest.raises(KeyboardInterrupt):
             fit(model, X)
         assert faulty.events[-1] == "teardown"
         assert faulty.events.count("teardown") == 1
-        assert not any(hasattr(model, name) for name in names)
+        assert set(vars(model)) == before
 
     def test_are_torn_down_if_rows_are_bad(self, X):
         recorder = Recorder()
@@ -357,6 +358,23 @@ class TestCallbacks:
             assert model.get_params().keys() == make().get_params().keys()
             assert clone(model)._skl_callbacks == [recorder]
             assert repr(model) == repr(make())
+
+    @EACH
+    def test_are_not_saved(self, X, make, names, tmp_path):
+        """Neither are those of a model that a callback saves in the midst of a fit."""
+
+        class Saver(Recorder):
+            def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+                fitted_estimator.save(tmp_path / f"{context.task_name}.npz")
+
+        model = fit(make().set_callbacks(Saver()), X)
+        model.save(tmp_path / "end.npz")
+        for name in ("iteration", "start", "fit", "end"):
+            twin = fastem.load(tmp_path / f"{name}.npz")
+            assert not any("callback" in attribute for attribute in vars(twin))
+            twin.predict(X)
+        assert_same(model, twin, names)
+        assert len(model._skl_callbacks) == 1
 
     @EACH
     def test_survive_pickling(self, X, make, names):
