@@ -303,7 +303,6 @@ def test_threads_are_set_and_put_back(data, out, monkeypatch):
     "model, options, what",
     [
         ("kmeans", ("--covariance", "full"), "--covariance"),
-        ("kmeans", ("--checkpoint", "fit.ckpt"), "--checkpoint"),
         ("poisson-hmm", ("--reg-covar", "1"), "--reg-covar"),
         ("gaussian-hmm", ("--weights", "weights.npy"), "--weights"),
         ("gaussian-hmm", ("--init", "kmeans"), "--init"),
