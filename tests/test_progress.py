@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastem
-from fastem import GaussianHMM, GaussianMixture
+from fastem import GaussianHMM, GaussianMixture, KMeans
 from fastem.data import blocks
 from fastem.em import monitors
 from fastem.em.monitors import BarMonitor, ProgressMonitor, SilentMonitor, together
@@ -51,11 +51,18 @@ def chain(n_iter=ITERATIONS, n_init=STARTS):
     return GaussianHMM(K, tol=-np.inf, n_iter=n_iter, n_init=n_init, random_state=0)
 
 
+def kmeans(n_iter=ITERATIONS, n_init=STARTS, **kwargs):
+    # With so many clusters they have not come to rest.
+    kwargs = {"tol": 0.0, "init": "random", **kwargs}
+    return KMeans(20, max_iter=n_iter, n_init=n_init, random_state=0, **kwargs)
+
+
 CHAIN = ("startprob_", "transmat_", "means_", "covars_")
 MODELS = {
     "mixture": (mixture, PARAMETERS),
     "minibatch": (minibatch, PARAMETERS),
     "chain": (chain, CHAIN),
+    "kmeans": (kmeans, ("cluster_centers_",)),
 }
 EACH = pytest.mark.parametrize(("make", "names"), MODELS.values(), ids=MODELS)
 
@@ -290,7 +297,7 @@ class TestCallbacks:
         assert recorder.events == ["setup", *begun, "teardown"]
 
     @pytest.mark.parametrize("as_function", [False, True])
-    @pytest.mark.parametrize("make", [mixture, chain])
+    @pytest.mark.parametrize("make", [mixture, chain, kmeans])
     def test_are_told_of_sources(self, X, make, as_function):
         parts = [X[:100], X[100:]]
         source = (lambda: iter(parts)) if as_function else parts
@@ -314,7 +321,7 @@ class TestCallbacks:
         fit(chain().set_callbacks(recorder), X, lengths=[100, 200])
         assert {str(m) for _, _, m in recorder.data} == {"{'lengths': [100, 200]}"}
 
-    @pytest.mark.parametrize("make", [mixture, chain])
+    @pytest.mark.parametrize("make", [mixture, chain, kmeans])
     def test_of_a_resumed_fit_are_told_of_the_rest(self, X, make, tmp_path):
         path = tmp_path / "fit.ckpt"
         faulty = Faulty(("end", "iteration"), KeyboardInterrupt())
@@ -440,9 +447,13 @@ def test_warnings_point_to_who_called_fit(X):
         mixture().fit,
         mixture().fit_predict,
         GaussianHMM(2, init_params="", n_iter=1).fit,
+        KMeans(2, init=X[:2], n_init=3).fit,
+        KMeans(2, init=X[:2], n_init=3).fit_predict,
+        KMeans(2, init=X[:2], n_init=3).fit_transform,
+        lambda X: KMeans(2).fit(np.zeros_like(X)),
     ):
         with pytest.warns() as caught:
-            if isinstance(fit_it.__self__, GaussianHMM):
+            if isinstance(getattr(fit_it, "__self__", None), GaussianHMM):
                 # No row comes near the second state.
                 model = fit_it.__self__
                 model.startprob_, model.transmat_ = np.ones(2) / 2, np.eye(2)

@@ -252,8 +252,8 @@ class _Checked(NamedTuple):
     name: str
 
     def __call__(self, params, X, weight=None):
-        weight = np.empty(0) if weight is None else weight
         rows = X[0] if isinstance(X, tuple) else X
+        weight = np.empty(0, rows.dtype) if weight is None else weight
         check = partial(self.check, rows, self.name, 0)
         return _examine(check, self.function, params, X, weight)
 
