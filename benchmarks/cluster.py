@@ -33,8 +33,8 @@ N_FEATURES, N_COMPONENTS = 8, 32
 N_BLOCKS = 24
 N_WORKERS = 3
 PEER_ROWS, PEER_ITERATIONS = 500_000, 6
-# Sums are added in other orders, and by other formulas.
-PEER_TOLERANCE = 1e-8
+# Sums are added in other orders, and Spark adds 2e-16 to each density (8e-6 measured).
+PEER_TOLERANCE = {"k-means": 1e-8, "mixture": 1e-4}
 
 
 class Timed(NamedTuple):
@@ -120,11 +120,12 @@ def peers(client, X, n_iter):
         except ImportError as error:
             yield {"library": name, "seconds": None, "note": f"left out: {error}"}
             continue
+        fit(1)  # compiles
         timing, means = time_iterations(fit, n_iter)
         kind = name.partition(", ")[2]
         want = reached.setdefault(kind, means)
         apart = np.abs(means - want).max()
-        check_agreement(f"means of {name}", apart, 0.0, PEER_TOLERANCE, scale=1.0)
+        check_agreement(f"means of {name}", apart, 0.0, PEER_TOLERANCE[kind], scale=1.0)
         yield {
             "library": name,
             "seconds": timing.seconds_per_iteration,

@@ -449,7 +449,6 @@ def test_warnings_point_to_who_called_fit(X):
         GaussianHMM(2, init_params="", n_iter=1).fit,
         KMeans(2, init=X[:2], n_init=3).fit,
         KMeans(2, init=X[:2], n_init=3).fit_predict,
-        KMeans(2, init=X[:2], n_init=3).fit_transform,
         lambda X: KMeans(2).fit(np.zeros_like(X)),
     ):
         with pytest.warns() as caught:
