@@ -56,8 +56,8 @@ def chain(**kwargs):
 
 def kmeans(**kwargs):
     """Starts with a cluster that is empty."""
-    params = {"init": lost_centers, "n_init": 3, "max_iter": 5, **kwargs}
-    return KMeans(2 * K, tol=0.0, random_state=0, **params)
+    params = {"init": lost_centers, "n_init": 3, "max_iter": 5, "tol": 0.0}
+    return KMeans(2 * K, random_state=0, **{**params, **kwargs})
 
 
 def lost_centers(X, n_clusters, random_state):
