@@ -181,6 +181,7 @@ def spark_mixture(client, X):
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
     }
     builder = SparkSession.builder.master(f"local[{N_WORKERS}]")
     spark = builder.config(map=options).getOrCreate()
