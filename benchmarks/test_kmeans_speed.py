@@ -6,7 +6,7 @@ import pytest
 from benchmarks.data import blobs
 from fastem import KMeans
 from fastem.em.kmeans import kmeans_plusplus
-from fastem.models.kmeans import assign, centers_frame, lloyd_step
+from fastem.models.kmeans import Centers, assign, centers_frame, e_step
 
 SHAPE = (100_000, 8, 16)
 N_CLUSTERS = SHAPE[2]
@@ -38,9 +38,9 @@ def test_plus_plus(benchmark, X, no_weight):
 
 @pytest.mark.benchmark(group="k-means: one step of Lloyd")
 def test_lloyd_step(benchmark, X, no_weight, centers):
-    frame = centers_frame(centers, X.dtype)
-    lloyd_step(X, no_weight, centers, frame)  # compiles
-    _, weight = benchmark(lloyd_step, X, no_weight, centers, frame)
+    params = Centers(centers, centers_frame(centers, X.dtype))
+    e_step(params, X, no_weight)  # compiles
+    _, weight = benchmark(e_step, params, X, no_weight)
     assert weight.sum() == len(X)
 
 

@@ -6,7 +6,7 @@ from fastem.estimators.hmm.gaussian import GaussianHMM
 from fastem.estimators.hmm.gmm import GMMHMM
 from fastem.estimators.hmm.multinomial import MultinomialHMM
 from fastem.estimators.hmm.poisson import PoissonHMM
-from fastem.estimators.kmeans import KMeans
+from fastem.estimators.kmeans.estimator import KMeans
 from fastem.estimators.mixture.gaussian import GaussianMixture
 from fastem.estimators.persistence import load
 from fastem.execution.cluster import distributed

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastem import GaussianMixture
 from fastem.compile import serial_kernels
 from fastem.data.source import open_source
 from fastem.execution import cluster
@@ -24,7 +25,7 @@ from fastem.families.gaussian import Regularization
 from fastem.models import hmm
 from fastem.models.mixture import FAMILIES, MixtureParams, e_step, m_step
 
-from .common import assert_same_bits, blobs
+from .common import assert_same_bits, blobs, fit, random_params, start_from
 
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
@@ -217,6 +218,14 @@ class TestOneProcessAndMany:
         weighted = cluster.with_weights(partitions, da.from_array(weight, chunks=700))
         got = cluster.reduce(threads, weighted, mixture_statistics, params)
         assert_close(got, mixture_statistics(params, X, weight), rtol)
+
+    def test_a_mixture_of_float32_without_weights(self, threads, X):
+        X = X.astype(np.float32)
+        model = GaussianMixture(**start_from(random_params(X, K, "full"), "full"))
+        model.set_params(max_iter=3, tol=0.0)
+        with threads.as_current():
+            got = fit(model, da.from_array(X, chunks=(1000, D))).means_
+        np.testing.assert_allclose(got, fit(model, X).means_, rtol=1e-4)
 
     def test_integers_become_float64(self, threads, X):
         X = (10 * X).astype(np.int16)

@@ -25,6 +25,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastem.checkpoint import differences
 from fastem.data import blocks
 from fastem.data.read_ahead import read_ahead
 from fastem.data.sampling import sample_rows
@@ -222,6 +223,37 @@ def test_a_fingerprint_is_that_of_the_data(store, tmp_path):
         X = rows()
         X[-3, 1] += 1e-9
         assert fingerprint(X, tmp_path / "e") != of_first
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda X, trip: [X[:200], X[200:]],
+        lambda X, trip: table(X).append_column("trip", pyarrow.array(trip)),
+        lambda X, trip: polars.DataFrame(X, schema=NAMES).with_columns(
+            trip=polars.Series(trip)
+        ),
+    ],
+    ids=["list", "arrow", "polars"],
+)
+def test_any_change_in_memory_is_seen(hold):
+    X, trip = rows(), np.arange(N) // 50
+
+    def fingerprint(X, trip, **options):
+        data = hold(X, trip)
+        if not isinstance(data, list):
+            options |= {"sequence_column": "trip"}
+        return open_source(data, **options).fingerprint()
+
+    before = fingerprint(X, trip, block_rows=70)
+    assert fingerprint(X.copy(), trip.copy(), block_rows=70) == before
+    X[250, 1] += 1e-9
+    assert fingerprint(X, trip, block_rows=70) != before
+    X = rows()
+    trip[250] = 99
+    said = differences(before, fingerprint(X, trip, block_rows=70))
+    assert said.startswith("sequences" if not isinstance(hold(X, trip), list) else "")
+    assert bool(said) != isinstance(hold(X, trip), list)
 
 
 def test_npy_blocks_are_views_of_the_file(tmp_path):

@@ -18,9 +18,8 @@ from fastem.cli.common import (
     print_report,
 )
 from fastem.cli.progress import fit_progress
-from fastem.cli.rows import gather, open_rows, source_options
+from fastem.cli.rows import open_rows, source_options
 from fastem.estimators.hmm.base import BaseHMM
-from fastem.estimators.rows import check_features
 from fastem.models.mixture import FAMILIES
 
 NOT_CONVERGED = 3
@@ -101,8 +100,7 @@ class _ModelName(click.Choice):
     type=_ModelName(tuple(MODELS)),
     default="gaussian-mixture",
     show_default=True,
-    help="What to fit; names of classes will do, too. k-means reads all rows into "
-    "memory.",
+    help="What to fit; names of classes will do, too.",
 )
 @click.option(
     "--covariance",
@@ -155,7 +153,7 @@ class _ModelName(click.Choice):
     "--checkpoint",
     type=click.Path(path_type=Path),
     help="File to keep the fit in on the way. If it is there already, the fit goes on "
-    "from it, to the same bits as if never interrupted. Not for k-means.",
+    "from it, to the same bits as if never interrupted.",
 )
 @click.option("--resume", is_flag=True, help="Refuse to begin: go on, or fail.")
 @click.option(
@@ -194,8 +192,6 @@ def fit(
     is_chain = isinstance(estimator, BaseHMM)
     if weights is not None and is_chain:
         raise click.UsageError(f"--weights does not go with --model {model}")
-    if checkpoint is not None and model == "kmeans":
-        raise click.UsageError("--checkpoint does not go with --model kmeans")
     if resume and checkpoint is None:
         raise click.UsageError("--resume needs --checkpoint: what to go on from")
     rows = open_rows(source, columns, sequence_column, block_rows, dtype=dtype)
@@ -281,8 +277,8 @@ def _fit_mixture(estimator, rows, weight, checkpoint):
 
 
 def _fit_kmeans(estimator, rows, weight, checkpoint):
-    estimator.fit(gather(rows), sample_weight=weight)
-    check_features(estimator, rows, reset=True)
+    with fit_progress(estimator.max_iter, "inertia") as monitor:
+        estimator._fit(rows, weight, checkpoint, monitor=monitor)
     return {
         "iterations": estimator.n_iter_,
         "converged": estimator.n_iter_ < estimator.max_iter,

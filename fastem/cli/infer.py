@@ -17,7 +17,6 @@ from fastem.cli.rows import open_rows, source_options, watched
 from fastem.data.outputs import open_output
 from fastem.estimators.hmm.base import BaseHMM
 from fastem.estimators.hmm.inference import ALGORITHMS
-from fastem.estimators.outputs import evaluate_source
 from fastem.estimators.rows import check_features
 
 _model_argument = click.argument(
@@ -66,10 +65,7 @@ def predict(
     check_output(out, force, [path, *(file.path for file in rows.files)])
     with rows_progress("predict", rows.n_rows) as on_rows:
         rows = watched(rows, on_rows)
-        if isinstance(model, fastem.KMeans):
-            evaluate_source(model.predict, rows, out, ["label"])
-        else:
-            (model.predict_proba if proba else model.predict)(rows, out=out)
+        (model.predict_proba if proba else model.predict)(rows, out=out)
     print_report(_about(model, rows, saved_to=str(out)), as_json)
 
 
@@ -113,8 +109,7 @@ def score(
             model.score_samples(rows, out=out)
             found = {"saved_to": str(out)}
         elif isinstance(model, fastem.KMeans):
-            inertia = -sum(float(model.score(block.X)) for block in rows.blocks())
-            found = {"inertia": inertia}
+            found = {"inertia": -float(model.score(rows))}
         elif isinstance(model, BaseHMM):
             found = {"log_likelihood": float(model.score(rows))}
         else:
@@ -213,9 +208,6 @@ def _open(model, source, columns, sequence_column, block_rows):
     names = getattr(model, "feature_names_in_", None)
     rows = open_rows(source, columns, sequence_column, block_rows, fitted_names=names)
     check_features(model, rows, reset=False)
-    if isinstance(model, fastem.KMeans):
-        # It is given arrays, whose columns have no names.
-        vars(model).pop("feature_names_in_", None)
     return rows
 
 

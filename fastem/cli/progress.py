@@ -15,8 +15,8 @@ SECONDS_BETWEEN_LINES = 10
 class _LineMonitor(ProgressMonitor):
     """Print a line now and then, and one at the end of each start."""
 
-    def __init__(self, max_iter):
-        self._shown = time.monotonic()
+    def __init__(self, max_iter, measure):
+        self._shown, self._measure = time.monotonic(), measure
         super().__init__(max_iter)
 
     def end_init(self, lower_bound, converged):
@@ -24,7 +24,7 @@ class _LineMonitor(ProgressMonitor):
         how = "converged" if converged else "did not converge"
         note(
             f"start {self.init + 1}/{self.n_init} {how}: {self.n_iter} iterations, "
-            f"log-likelihood {lower_bound:.8g}"
+            f"{self._measure} {lower_bound:.8g}"
         )
 
     def show(self):
@@ -35,10 +35,10 @@ class _LineMonitor(ProgressMonitor):
 
 
 @contextmanager
-def fit_progress(max_iter):
-    """Yield a monitor that shows a fit."""
+def fit_progress(max_iter, measure="log-likelihood"):
+    """Yield a monitor that shows a fit; ``measure`` is what starts come to."""
     if not _can_draw():
-        yield _LineMonitor(max_iter)
+        yield _LineMonitor(max_iter, measure)
         return
     with _drawing(*BarMonitor.columns()) as progress:
         yield BarMonitor(max_iter, progress)

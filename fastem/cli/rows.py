@@ -99,15 +99,6 @@ def watched(source, on_rows):
     return replace(source, pieces=pieces)
 
 
-def gather(source):
-    """Return all rows of a source as one array."""
-    X, n_rows = np.empty((source.n_rows, source.n_features), source.dtype), 0
-    for block in source.blocks():
-        X[n_rows : n_rows + len(block.X)] = block.X
-        n_rows += len(block.X)
-    return X
-
-
 def _cast(pieces, dtype, first_row):
     for piece in pieces(first_row):
         yield Block(piece.X.astype(dtype), piece.sequence)

@@ -112,6 +112,7 @@ def open_arrow_table(table, columns, sequence_column, block_rows):
         n_rows=table.num_rows,
         sequence_column=sequence_column,
         block_rows=block_rows,
+        in_memory=True,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastem.checkpoint.fingerprints import checksum
 from fastem.data.files import check_unchanged, identify
 
 # Large enough that a block's overhead is nothing beside its E-step, small enough that
@@ -53,6 +54,8 @@ class BlockSource:
         What must not change from pass to pass.
     piece_rows : list of int or None
         Rows of each piece of a list.
+    in_memory : bool
+        Whether all rows are at hand, so that a fingerprint is of all of them.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class BlockSource:
     sequence_column: str | None = None
     files: tuple = ()
     piece_rows: list | None = None
+    in_memory: bool = False
 
     def __post_init__(self):
         if self.n_rows == 0:
@@ -88,7 +92,12 @@ class BlockSource:
             raise ValueError(f"{self.name} has no rows")
 
     def fingerprint(self):
-        """Return what tells this data from other data, without reading all of it."""
+        """Return what tells this data from other data.
+
+        Of rows in memory that is a checksum of all, and of the sequence column's; of
+        files size, time and a digest of where they begin and end; of other storage a
+        digest of the first rows and, if it is known how many there are, of the last.
+        """
         about = {
             "kind": self.kind,
             "n_rows": self.n_rows,
@@ -103,7 +112,13 @@ class BlockSource:
                 f"{number}: {file.path.name}": identify(file.path)
                 for number, file in enumerate(self.files)
             }
-        if self.n_rows is None:
+        if self.in_memory:
+            about["rows"] = about["sequences"] = 0
+            for X, sequence in self.pieces(0):
+                about["rows"] = checksum(X, about["rows"])
+                if self.sequence_column is not None:
+                    about["sequences"] = checksum(sequence, about["sequences"])
+        elif self.n_rows is None:
             # A filter or a function stands between the files, if any, and the rows.
             first = next(self.blocks()).X
             about["first_block_rows"] = len(first)

@@ -44,6 +44,7 @@ def open_polars(frame, columns, sequence_column, block_rows):
         n_rows=None if lazy else frame.height,
         sequence_column=sequence_column,
         block_rows=block_rows,
+        in_memory=not lazy,
     )
 
 

@@ -67,6 +67,7 @@ def _open(iterate, kind, name, lengths, block_rows):
         block_rows=block_rows,
         pieces=pieces,
         piece_rows=lengths,
+        in_memory=lengths is not None,
     )
 
 

@@ -78,6 +78,7 @@ def open_table(
     sequence_column,
     block_rows,
     files=(),
+    in_memory=False,
 ):
     """Return a source of the rows of a table.
 
@@ -95,6 +96,7 @@ def open_table(
     sequence_column : str or None
     block_rows : int or None
     files : tuple of FileState
+    in_memory : bool
     """
     usual = rows_per_block(len(names), dtype)
     at_once = min(block_rows or usual, usual)
@@ -114,6 +116,7 @@ def open_table(
         feature_names=np.array(names, dtype=object),
         sequence_column=sequence_column,
         files=files,
+        in_memory=in_memory,
     )
 
 

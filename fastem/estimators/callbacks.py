@@ -29,7 +29,18 @@ except ImportError:
         return without_callbacks
 
 
-__all__ = ["CallbackSupportMixin", "WatchedProgress", "watch", "with_callbacks"]
+__all__ = [
+    "CallbackSupportMixin",
+    "WatchedProgress",
+    "of_the_model",
+    "watch",
+    "with_callbacks",
+]
+
+
+def of_the_model(attributes):
+    """Return attributes without those that scikit-learn keeps callbacks in."""
+    return {k: v for k, v in attributes.items() if "_callback" not in k}
 
 
 def watch(estimator, monitor, data, *, name, shape, max_iter, keep, measure):

@@ -171,4 +171,6 @@ def _described(value):
         return value.item()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if callable(value):  # such as a start of k-means, of which this is all to be seen
+        return f"{value.__module__}.{value.__qualname__}"
     return fingerprint(value)

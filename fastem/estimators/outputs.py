@@ -6,10 +6,43 @@ import numpy as np
 
 from fastem.data.outputs import open_output
 from fastem.data.read_ahead import read_ahead
-from fastem.estimators.validation import check_finite
+from fastem.data.source import is_source, open_source
+from fastem.estimators.rows import check_features
+from fastem.estimators.validation import check_finite, check_rows
+from fastem.execution.partitions import is_collection, partitions_of
 
 # Rows at a time where outputs are written but X is in memory.
 _BLOCK_ROWS = 1 << 20
+
+
+def evaluate_rows(estimator, function, X, out, columns):
+    """Return what a fitted estimator's ``function(X)`` says of rows, whatever X is.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    function : callable
+        Of an array; it can be pickled.
+    X : array-like, source or Dask collection, of shape (N, D)
+    out : path or None
+        Where to write it, instead.
+    columns : list of str or None
+        What Parquet calls its columns.
+
+    Returns
+    -------
+    ndarray, Dask array or path
+    """
+    if is_collection(X) and out is None:
+        check_features(estimator, partitions_of(X), reset=False)
+        example = function(np.empty((0, estimator.n_features_in_)))
+        return evaluate_collection(function, X, example)
+    if is_source(X):
+        source = open_source(X)
+        check_features(estimator, source, reset=False)
+        return evaluate_source(function, source, out, columns)
+    X = check_rows(estimator, X, reset=False)
+    return evaluate_array(function, X, out, columns)
 
 
 def evaluate_array(function, X, out, columns):

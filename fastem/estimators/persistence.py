@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 import fastem
 from fastem.checkpoint import decode, encode, read_archive, write_archive
 from fastem.em.stepwise import StepwiseState
+from fastem.estimators.callbacks import of_the_model
 from fastem.estimators.hmm.monitor import ConvergenceMonitor
 from fastem.families.categorical import CategoricalParams, CategoricalStatistics
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
@@ -85,7 +86,8 @@ class Saveable:
 
         The file holds arrays and JSON, no pickle, and is there whole or not at all.
         ``numpy.load`` opens its arrays. A ``monitor_`` of one's own making is saved as
-        a :class:`~fastem.estimators.hmm.monitor.ConvergenceMonitor` with its record.
+        a :class:`~fastem.estimators.hmm.monitor.ConvergenceMonitor` with its record;
+        callbacks are not saved.
 
         Parameters
         ----------
@@ -133,7 +135,9 @@ def save(model, path):
         )
     _check_shapes(model)
     parameters = model.get_params(deep=False)
-    attributes = {k: v for k, v in vars(model).items() if k not in parameters}
+    attributes = {
+        k: v for k, v in of_the_model(vars(model)).items() if k not in parameters
+    }
     if "monitor_" in attributes:
         attributes["monitor_"] = _record(model)
     arrays = {}

@@ -28,11 +28,14 @@ def check_rows(estimator, X, *, reset, **options):
 
 @contextmanager
 def features_kept_on_error(estimator):
-    """Put back, if the input is refused, what the last fit said of its features."""
+    """Put back what the last fit said of its features, if this one fails or is stopped.
+
+    Else an estimator without parameters would pass for a fitted one.
+    """
     before = {name: vars(estimator).get(name) for name in _FEATURE_ATTRIBUTES}
     try:
         yield
-    except Exception:
+    except BaseException:  # Ctrl-C, too
         for name, value in before.items():
             if value is not None:
                 setattr(estimator, name, value)

@@ -131,7 +131,7 @@ class _Sum(NamedTuple):
     ends: tuple | None
 
 
-def reduce(client, partitions, function, params):
+def reduce(client, partitions, function, params, merge=add):
     """Return the statistics of all rows, computed where the partitions are.
 
     Parameters
@@ -143,6 +143,9 @@ def reduce(client, partitions, function, params):
         are weights, returns a NamedTuple of numbers and arrays. A block is X or, of
         sequences, ``(X, lengths)``. It can be pickled.
     params : object
+    merge : callable, default=add
+        ``merge(first, second)`` is what two partitions come to together. It can be
+        pickled.
 
     Returns
     -------
@@ -157,7 +160,7 @@ def reduce(client, partitions, function, params):
         What the function raises, with a note of the partition.
     """
     job = _job(partitions, function, params)
-    merge = functools.partial(_add, partitions.name)
+    merge = functools.partial(_add, partitions.name, merge)
     [total] = _results(client, [_tree(job, _evaluate, merge, partitions)])
     if total is None:
         raise ValueError(f"{partitions.name} has no rows")
@@ -239,7 +242,7 @@ def _evaluate(job, number, weight, *arguments):
     return _Sum(statistics, rows.ends if job.sequences else None)
 
 
-def _add(name, *parts):
+def _add(name, merge, *parts):
     filled = [part for part in parts if part is not None]
     for first, second in itertools.pairwise(filled):
         if first.ends is not None and first.ends[1] == second.ends[0]:
@@ -251,7 +254,7 @@ def _add(name, *parts):
     if not filled:
         return None
     ends = filled[0].ends and (filled[0].ends[0], filled[-1].ends[1])
-    return _Sum(functools.reduce(add, [part.statistics for part in filled]), ends)
+    return _Sum(functools.reduce(merge, [part.statistics for part in filled]), ends)
 
 
 def _count(job, number, weight, *arguments):

@@ -38,7 +38,7 @@ class SoFar(NamedTuple):
 class _Here:
     """Rows that are folded in this process."""
 
-    def statistics(self, function, params, so_far=None, on_block=None):
+    def statistics(self, function, params, so_far=None, on_block=None, merge=add):
         """Return the sum of ``function`` over blocks, in their order.
 
         Parameters
@@ -49,11 +49,13 @@ class _Here:
             What an interrupted pass had come to.
         on_block : callable, optional
             ``on_block(so_far)`` is called after each block.
+        merge : callable, default=add
+            ``merge(first, second)`` is what two blocks come to together.
         """
 
         def add_block(total, *block):
             statistics = function(params, *block)
-            return statistics if total is None else add(total, statistics)
+            return statistics if total is None else merge(total, statistics)
 
         return self.fold(add_block, None, so_far, on_block)
 
@@ -215,10 +217,10 @@ class ClusterRows:
         self._client, self._partitions = client, partitions
         self._check = check
 
-    def statistics(self, function, params, so_far=None, on_block=None):
+    def statistics(self, function, params, so_far=None, on_block=None, merge=add):
         """Return the sum of ``function`` over partitions, computed where they are."""
         checked = _Checked(function, self._check, self._partitions.name)
-        return cluster.reduce(self._client, self._partitions, checked, params)
+        return cluster.reduce(self._client, self._partitions, checked, params, merge)
 
     def sample(self, n_components, random_state):
         """Return a sample of rows, all if they are few, and their weights."""
@@ -250,8 +252,8 @@ class _Checked(NamedTuple):
     name: str
 
     def __call__(self, params, X, weight=None):
-        weight = np.empty(0) if weight is None else weight
         rows = X[0] if isinstance(X, tuple) else X
+        weight = np.empty(0, rows.dtype) if weight is None else weight
         check = partial(self.check, rows, self.name, 0)
         return _examine(check, self.function, params, X, weight)
 
@@ -267,7 +269,9 @@ def _examine(check, function, *args):
     except Exception:
         check()
         raise
-    if not (value.log_likelihood > NO_DENSITY and _all_finite(value)):
+    # k-means knows no densities.
+    log_likelihood = getattr(value, "log_likelihood", 0.0)
+    if not (log_likelihood > NO_DENSITY and _all_finite(value)):
         check()
     return value
 

@@ -37,11 +37,28 @@ from fastem.kernels.tiles import (
 )
 
 
-class Clusters(NamedTuple):
-    """Sums over the rows of each part, in tile coordinates."""
+class Centers(NamedTuple):
+    """Centres, and the tile coordinates of all iterations from their start on.
 
-    sums: np.ndarray  # (P, K, D)
-    weight: np.ndarray  # (P, K)
+    They are the same ones throughout, so that centres rest to the bit where labels do.
+    """
+
+    centers: np.ndarray  # (K, D)
+    frame: TileFrame
+
+
+class ClusterSums(NamedTuple):
+    """Sums over the rows of each cluster, in tile coordinates; in kernels, by parts."""
+
+    sums: np.ndarray  # (K, D)
+    weight: np.ndarray  # (K,)
+
+
+class Inertia(NamedTuple):
+    """Weighted squared distances of rows to their centres, and rows of each cluster."""
+
+    inertia: float
+    n_rows: np.ndarray  # (K,)
 
 
 class Assignment(NamedTuple):
@@ -64,24 +81,45 @@ class CenterTiles(NamedTuple):
     half_norms: np.ndarray  # (K,), minus half the squared norms; -inf in the padding
 
 
-def lloyd_step(X, sample_weight, centers, frame):
-    """Return the mean of the rows nearest to each centre and their weight.
+def e_step(params, X, sample_weight):
+    """Return the sums of a block of rows by their nearest centres.
 
-    S. P. Lloyd, *IEEE Trans. Inf. Theory* 28 (1982), 129-137. A centre to which no row
-    is nearest stays. The frame is one for all steps, so that centres rest to the bit
-    where labels do.
+    S. P. Lloyd, *IEEE Trans. Inf. Theory* 28 (1982), 129-137.
+
+    Parameters
+    ----------
+    params : Centers
+    X : ndarray of shape (N, D), float32 or float64
+    sample_weight : ndarray of shape (N,), of size zero for ones
+
+    Returns
+    -------
+    ClusterSums
+        They add over blocks.
     """
+    centers, frame = params
     tiles = _center_tiles(centers, frame, X.dtype)
     n_parts = _count_parts(X)
-    clusters = Clusters(
+    clusters = ClusterSums(
         np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
     )
     make_lloyd(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, clusters)
-    sums, weight = clusters.sums.sum(axis=0), clusters.weight.sum(axis=0)
-    filled = weight > 0
-    means = centers.copy()
-    means[filled] = frame.from_tile(sums[filled] / weight[filled, None])
-    return means, weight
+    return ClusterSums(clusters.sums.sum(axis=0), clusters.weight.sum(axis=0))
+
+
+def m_step(statistics, params):
+    """Return the means of clusters, (K, D); a centre without rows stays."""
+    means = params.centers.copy()
+    filled = statistics.weight > 0
+    sums, weight = statistics.sums[filled], statistics.weight[filled]
+    means[filled] = params.frame.from_tile(sums / weight[:, None])
+    return means
+
+
+def measure(centers, X, sample_weight):
+    """Return the inertia of a block of rows about given centres, (K, D)."""
+    labels, _, inertia = assign(X, sample_weight, centers, labels=True)
+    return Inertia(inertia, np.bincount(labels, minlength=len(centers)))
 
 
 def assign(X, sample_weight, centers, *, labels=False, distances=False):
@@ -178,7 +216,7 @@ def make_lloyd(dtype, layout):
         data_type(dtype, 2, layout),
         data_type(dtype, 1),
         typeof(_example_tiles(np.dtype(dtype))),
-        typeof(Clusters(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
+        typeof(ClusterSums(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
     )
 
     @part_kernel(*arguments)

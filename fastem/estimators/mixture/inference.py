@@ -8,15 +8,8 @@ from scipy.linalg import solve_triangular
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.data.source import is_source, open_source
-from fastem.estimators.outputs import (
-    evaluate_array,
-    evaluate_collection,
-    evaluate_source,
-)
-from fastem.estimators.rows import check_features, read_rows
-from fastem.estimators.validation import check_rows
-from fastem.execution.partitions import is_collection, partitions_of
+from fastem.estimators.outputs import evaluate_rows
+from fastem.estimators.rows import read_rows
 from fastem.families.gaussian import GaussianParams
 from fastem.models.mixture import FAMILIES, MixtureParams, evaluate, score
 
@@ -184,17 +177,7 @@ class MixtureInference:
         """Return one of the posterior's outputs for all rows."""
         check_is_fitted(self)
         function = partial(evaluate, self._family, self._params(), field)
-        if is_collection(X) and out is None:
-            check_features(self, partitions_of(X), reset=False)
-            empty = np.empty((0, self.n_features_in_))
-            return evaluate_collection(function, X, function(empty))
-        columns = _COLUMNS.get(field)
-        if is_source(X):
-            source = open_source(X)
-            check_features(self, source, reset=False)
-            return evaluate_source(function, source, out, columns)
-        X = check_rows(self, X, reset=False)
-        return evaluate_array(function, X, out, columns)
+        return evaluate_rows(self, function, X, out, _COLUMNS.get(field))
 
     def _total_log_likelihood(self, X, sample_weight):
         """Return the weighted sum of log-likelihoods and the sum of weights."""
