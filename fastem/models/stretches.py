@@ -125,8 +125,9 @@ def junctions(cut, ends):
 
 
 def starts_by_step(ends):
-    """Return a mask for each ``STEPS`` rows, whose bit i says that row i of them starts
-    a chain; the arguments are those of :func:`junctions`.
+    """Return a mask for each ``STEPS`` rows: bit i says that row i starts a chain.
+
+    ``ends`` are the rows at which chains start, and N.
     """
     starts = np.zeros(ends[-1] // STEPS + 1, np.uint8)
     np.bitwise_or.at(starts, ends // STEPS, np.uint8(1) << (ends % STEPS).astype("u1"))
