@@ -118,6 +118,17 @@ class BaseHMM(
     ):
         """Learn the parameters from sequences.
 
+        With ``fit_algorithm='minibatch'`` parameters move after every batch of about
+        ``batch_size`` rows. Batches are of whole sequences, each spread over all of
+        them, but sequences longer than one and a half batches are cut into stretches
+        of up to 1024 rows. Each is worked with up to 128 rows before and after it, from
+        any state alike; only one that begins a sequence counts for ``startprob``. What
+        a chain remembers beyond these rows is lost: nothing to speak of where it
+        forgets, but chains that never do, such as those from left to right, need
+        batches no shorter than their sequences. ``n_iter`` and ``tol`` are then about
+        passes, whose log-likelihood is that which batches met on the way; that it
+        falls stops nothing.
+
         Parameters
         ----------
         X : array-like, source or Dask collection, of shape (N, D)
@@ -128,11 +139,12 @@ class BaseHMM(
         sequence_weight : array-like of shape (n_sequences,), default=None
             A sequence of weight 2 counts exactly as the sequence twice, one of weight
             0 not.
-        step_weight : array-like of shape (N,), default=None
+        step_weight : array-like of shape (N,) or str, default=None
             The power to which the density of each row is raised; 0 is a step whose
-            observation is missing.
-        states : array-like of shape (N,) of int, default=None
-            States that are known; -1 where they are not.
+            observation is missing. For a table that is read as a source, also the name
+            of a column beside its features, which is read into memory.
+        states : array-like of shape (N,) of int, or str, default=None
+            States that are known; -1, or null in a column, where they are not.
         checkpoint : path, default=None
             A file to keep the fit in, after every iteration and now and then in long
             passes over blocks. If it is there already, the fit goes on from it, to the
@@ -150,6 +162,11 @@ class BaseHMM(
             states that do not go with it, for parameters that are no valid ones, and
             where no state allows what was observed; what and where is said. The model
             is then what it was before. Also for a checkpoint of another fit.
+
+        References
+        ----------
+        O. Cappé and E. Moulines, "On-line expectation-maximization algorithm for latent
+        data models", *J. R. Statist. Soc. B* 71 (2009), 593-613.
         """
         self._fit(X, lengths, sequence_weight, step_weight, states, checkpoint)
         return self
@@ -166,7 +183,8 @@ class BaseHMM(
         Parameters
         ----------
         X : array-like or source of shape (N, D)
-            Of a source, each block of whole sequences is a batch.
+            Of a source, blocks of whole sequences are cut into batches of about
+            ``batch_size`` rows.
         lengths : array-like of shape (n_sequences,), default=None
         sequence_weight : array-like of shape (n_sequences,), default=None
         step_weight : array-like of shape (N,), default=None
@@ -176,7 +194,7 @@ class BaseHMM(
         Returns
         -------
         BaseHMM
-            The estimator itself. Its parameters are those of averaged statistics.
+            The estimator itself.
 
         Raises
         ------
