@@ -81,7 +81,7 @@ def sequence_batches(sequences, weight, size, first_size):
     n_batches = min(n_batches, len(first))
     for chosen in spread(len(first), n_batches, first_size / size):
         pieces = sequence[chosen], first[chosen], stop[chosen]
-        begins = pieces[1] == sequences.bounds[pieces[0]]
+        begins = pieces[1] - MARGIN_ROWS <= sequences.bounds[pieces[0]]
         batch = tuple(
             _gather(sequences, *(field[which] for field in pieces), begins=kind)
             for kind, which in ((True, begins), (False, ~begins))
