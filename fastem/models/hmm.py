@@ -283,7 +283,9 @@ def _run(
         """Say which stretches end in another message than that the next starts with."""
         a, b = at_end[:, :-1], at_start[:, 1:]
         if recursions is LOG:
-            a, b = (np.exp(m - m.max(axis=0)) for m in (a, b))
+            # Where nothing is possible all are -inf, and nothing agrees.
+            with np.errstate(invalid="ignore"):
+                a, b = (np.exp(m - m.max(axis=0)) for m in (a, b))
         # Both are zero where no message was asked for.
         a, b = (m / np.maximum(m.sum(axis=0), TINY) for m in (a, b))
         return ~(np.abs(a - b).max(axis=0) <= AGREEMENT)
