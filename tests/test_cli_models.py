@@ -318,7 +318,7 @@ def test_threads_are_set_and_put_back(data, out, monkeypatch):
         ("poisson-hmm", ("--reg-covar", "1"), "--reg-covar"),
         ("gaussian-hmm", ("--weights", "weights.npy"), "--weights"),
         ("gaussian-hmm", ("--init", "kmeans"), "--init"),
-        ("gaussian-hmm", ("--algorithm", "batch"), "--algorithm"),
+        ("kmeans", ("--algorithm", "batch"), "--algorithm"),
         ("gaussian-mixture", ("--n-mix", "2"), "--n-mix"),
         ("gaussian-mixture", ("--init", "foo"), "'init_params'"),
         ("gaussian-mixture", ("--resume",), "--resume needs --checkpoint"),

@@ -18,9 +18,8 @@ import fastem
 from fastem import GaussianMixture
 from fastem.data import blocks as data_blocks
 from fastem.data.source import is_source, open_source
-from fastem.em.passes import add_block, batches
-from fastem.estimators import checkpoints
-from fastem.estimators.mixture import training
+from fastem.em.passes import add_block, row_batches
+from fastem.estimators import checkpoints, fits
 
 from .common import (
     COVARIANCE_TYPES,
@@ -347,13 +346,14 @@ class TestBatches:
     )
     def test_every_row_once(self, n_rows, size, weighted):
         X = np.arange(2.0 * n_rows).reshape(n_rows, 2)
-        parts = list(batches(X, X[:, 0] if weighted else EMPTY, size))
-        rows = np.concatenate([part for part, _ in parts])
+        parts = list(row_batches(X, X[:, 0] if weighted else EMPTY, size, 0))
+        rows = np.concatenate([part for part, *_ in parts])
         assert_same_bits(rows[np.argsort(rows[:, 0])], X)
-        sizes = [len(part) for part, _ in parts]
+        sizes = [n_rows for *_, n_rows in parts]
+        assert sizes == [len(part) for part, *_ in parts]
         assert max(sizes) - min(sizes) <= 1
         assert len(parts) == max(1, round(n_rows / size))
-        for part, weight in parts:
+        for part, weight, _ in parts:
             assert part.flags.c_contiguous
             assert_same_bits(weight, part[:, 0].copy() if weighted else EMPTY)
 
@@ -361,7 +361,7 @@ class TestBatches:
     def test_each_is_like_all_rows(self, period):
         """Whether the rows' order goes through all or comes round."""
         X = (np.arange(20_000) % period * (1.0 / period))[:, None]
-        for part, _ in batches(X, EMPTY, 1000):
+        for part, *_ in row_batches(X, EMPTY, 1000, 0):
             # Twenty batches of 1000 rows, whose mean has the deviation 0.009 at most
             # (more, by nothing but the spread of the rows, where there are few values).
             assert abs(part.mean() - X.mean()) < 0.06
@@ -542,7 +542,7 @@ class TestCheckpoints:
             followed.append(arguments[-2])
             return add_block(*arguments)
 
-        monkeypatch.setattr(training, "add_block", add)
+        monkeypatch.setattr(fits, "add_block", add)
         return followed
 
     def blocks(self):

@@ -36,7 +36,12 @@ MODELS = {
 
 # What options are to each class; one that is not here does not go with it.
 _STARTS = {"tol": "tol", "n_init": "n_init", "seed": "random_state"}
-_CHAIN = {**_STARTS, "components": "n_components", "max_iter": "n_iter"}
+_CHAIN = {
+    **_STARTS,
+    "components": "n_components",
+    "max_iter": "n_iter",
+    "algorithm": "fit_algorithm",
+}
 _GAUSSIANS = {**_CHAIN, "covariance": "covariance_type", "reg_covar": "min_covar"}
 _PARAMETERS = {
     fastem.GaussianMixture: {
@@ -137,7 +142,7 @@ class _ModelName(click.Choice):
 @click.option(
     "--algorithm",
     type=click.Choice(("batch", "minibatch")),
-    help="All rows for each step of a mixture, or a batch of them.",
+    help="All rows for each step of a mixture or HMM, or a batch of them.",
 )
 @click.option(
     "--weights",

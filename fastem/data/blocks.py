@@ -56,6 +56,8 @@ class BlockSource:
         Rows of each piece of a list.
     in_memory : bool
         Whether all rows are at hand, so that a fingerprint is of all of them.
+    open_column : callable or None
+        ``open_column(name)`` returns a source of another column of the same table.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class BlockSource:
     files: tuple = ()
     piece_rows: list | None = None
     in_memory: bool = False
+    open_column: Callable | None = None
 
     def __post_init__(self):
         if self.n_rows == 0:
@@ -90,6 +93,21 @@ class BlockSource:
             yield block
         if empty:
             raise ValueError(f"{self.name} has no rows")
+
+    def column(self, name):
+        """Return another column of the same table, (N,), NaN where it is empty.
+
+        Raises
+        ------
+        ValueError
+            If there is none of that name, or it is one of those that blocks hold.
+        """
+        if name in self.feature_names:
+            raise ValueError(
+                f"column {name!r} of {self.name} is one of the features: name these "
+                "with fastem.source(..., columns=[...])"
+            )
+        return np.concatenate([X[:, 0] for X, _ in self.open_column(name).blocks()])
 
     def fingerprint(self):
         """Return what tells this data from other data.

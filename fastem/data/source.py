@@ -1,6 +1,7 @@
 """Sources: data that is read in blocks, as often as there are iterations."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from os import PathLike
@@ -159,7 +160,8 @@ def open_source(data, *, columns=None, sequence_column=None, block_rows=None):
         return data
     opener, is_table = _find_opener(data)
     if is_table:
-        return opener(columns, sequence_column, block_rows)
+        source = opener(columns, sequence_column, block_rows)
+        return replace(source, open_column=lambda name: opener([name], None, None))
     if names_columns:
         raise ValueError(
             "columns and sequence_column name columns of tables, and this "

@@ -47,6 +47,16 @@ class EMState(NamedTuple):
         """The last mean log-likelihood, the one before if there is no iteration."""
         return float(self.lower_bounds[-1]) if len(self.lower_bounds) else self.previous
 
+    @property
+    def n_iter(self):
+        """The number of iterations so far."""
+        return len(self.lower_bounds)
+
+    @property
+    def rank(self):
+        """By which starts compare: whole before repaired ones, then by likelihood."""
+        return not np.any(self.repaired), self.lower_bound
+
 
 def begin(params, n_components, previous=-np.inf):
     """Return the state before the first iteration."""

@@ -1,10 +1,38 @@
 """Passes over data in which parameters move after every batch."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from fastem.em.stepwise import Schedule, StepwiseState, begin, step
+
+
+def row_batches(X, weight, size, first_size):
+    """Yield about equal batches of rows, but for the first, each spread over them."""
+    n_batches = max(1, round(len(X) / size))
+    if n_batches == 1:
+        yield np.ascontiguousarray(X), weight, len(X)
+        return
+    for rows in spread(len(X), n_batches, first_size / size):
+        row_weight = weight[rows] if weight.size else weight
+        yield X.take(rows, axis=0), row_weight, len(rows)
+
+
+def spread(n, n_batches, n_first):
+    """Yield which of ``n`` rows each batch takes, the first as many as some others.
+
+    So rows that are stored in some order, as most are, are mixed within a block: of
+    as many neighbours as there are batches each gets one, in turn from a random one
+    on, lest batches fall in with an order that comes round, such as hours of a day.
+    """
+    begins = np.arange(0, n, n_batches)
+    turns = np.random.default_rng(0).integers(n_batches, size=len(begins))
+    n_first = min(n_batches, max(1, round(n_first)))
+    for numbers in (range(n_first), *([i] for i in range(n_first, n_batches))):
+        chosen = [begins + (turns + number) % n_batches for number in numbers]
+        chosen = np.concatenate(chosen)
+        yield chosen[chosen < n]
 
 
 class Minibatch(NamedTuple):
@@ -21,12 +49,16 @@ class Minibatch(NamedTuple):
     schedule : Schedule
     average : bool
         Whether the parameters to keep are those of averaged statistics.
+    cut : callable
+        ``cut(block, weight, size, first_size)`` yields batches as ``e_step`` takes
+        them, their weights and numbers of rows.
     """
 
     size: int
     first_size: int
     schedule: Schedule
     average: bool
+    cut: Callable
 
 
 class PassStatistics(NamedTuple):
@@ -40,17 +72,17 @@ class PassStatistics(NamedTuple):
     state: StepwiseState
 
 
-def add_block(model, minibatch, repeated, so_far, X, weight):
+def add_block(model, minibatch, repeated, so_far, block, weight):
     """Return what a pass has come to, one block of rows further.
 
     Parameters
     ----------
-    model : MixtureModel
+    model : MixtureModel or Chains
     minibatch : Minibatch
     repeated : bool
         Whether an earlier pass saw the block.
     so_far : PassStatistics
-    X : ndarray of shape (n, D)
+    block : ndarray of shape (n, D), or Sequences
     weight : ndarray of shape (n,), of size zero for ones
 
     Returns
@@ -60,15 +92,16 @@ def add_block(model, minibatch, repeated, so_far, X, weight):
     first_size = minibatch.first_size
     if isinstance(so_far.state, StepwiseState):
         first_size = minibatch.size
-    for rows, row_weight in batches(X, weight, minibatch.size, first_size):
-        statistics = follow(
+    size = minibatch.size
+    for batch, batch_weight, n_rows in minibatch.cut(block, weight, size, first_size):
+        statistics = _follow(
             model,
             minibatch.schedule,
             so_far.state,
-            rows,
-            row_weight,
+            batch,
+            batch_weight,
             repeated=repeated,
-            n_batches=max(1.0, len(rows) / minibatch.size),
+            n_batches=max(1.0, n_rows / size),
         )
         so_far = PassStatistics(
             so_far.log_likelihood + statistics.log_likelihood,
@@ -78,7 +111,7 @@ def add_block(model, minibatch, repeated, so_far, X, weight):
     return so_far
 
 
-def follow(model, schedule, state, X, weight, *, repeated=False, n_batches=1.0):
+def _follow(model, schedule, state, batch, weight, *, repeated, n_batches):
     """Return what one batch says, and the state after it.
 
     If it is the first of all it may be as large as ``n_batches`` of the others.
@@ -86,31 +119,10 @@ def follow(model, schedule, state, X, weight, *, repeated=False, n_batches=1.0):
     moves = model.m_step, model.recenter
     first = not isinstance(state, StepwiseState)
     params = state if first else state.params
-    found = model.e_step(params, X, weight)
+    found = model.e_step(params, batch, weight)
     if not first:
         state = step(state, found, *moves, schedule, repeated=repeated)
     elif found.total_weight > 0:
         unit = found.total_weight / n_batches
         state = begin(params, found, *moves, unit=unit)
     return PassStatistics(found.log_likelihood, found.total_weight, state)
-
-
-def batches(X, weight, size, first_size=0):
-    """Yield about equal batches of a block, but for the first, each spread over it.
-
-    So rows that are stored in some order, as most are, are mixed within a block: of
-    as many neighbours as there are batches each gets one, in turn from a random one
-    on, lest batches fall in with an order that comes round, such as hours of a day.
-    """
-    n_batches = max(1, round(len(X) / size))
-    if n_batches == 1:
-        yield np.ascontiguousarray(X), weight
-        return
-    begins = np.arange(0, len(X), n_batches)
-    turns = np.random.default_rng(0).integers(n_batches, size=len(begins))
-    n_first = min(n_batches, max(1, round(first_size / size)))
-    for numbers in (range(n_first), *([n] for n in range(n_first, n_batches))):
-        rows = [begins + (turns + number) % n_batches for number in numbers]
-        rows = np.concatenate(rows)
-        rows = rows[rows < len(X)]
-        yield X.take(rows, axis=0), weight[rows] if weight.size else weight

@@ -8,7 +8,6 @@ which goes through blocks one after another. A function of rows is
 
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,14 +101,14 @@ class BlockRows(_Here):
         self.n_rows, self.n_features = source.n_rows, source.n_features
         self.dtype = source.dtype
         self._check = check
+        self._one_a_row = {"sample_weight": weight}
 
     def blocks(self, n_blocks, n_rows):
         """Iterate over blocks and their weights, from some number and row on."""
         for block in read_ahead(self.data.blocks(n_blocks)):
             weight = self.weight[n_rows : n_rows + len(block.X)]
             n_rows += len(block.X)
-            if n_rows > self.weight.size > 0:
-                self._count(n_rows)
+            self._check_sizes(n_rows, "rows", self._one_a_row, more=True)
             yield block.X, block.X, weight
 
     def fold(self, step, value, so_far=None, on_block=None):
@@ -147,7 +146,10 @@ class BlockRows(_Here):
         X, rows, n_rows = sample_rows(self.data, wanted, random_state)
         self._count(n_rows)
         self._check(X, self.data.name, None)
-        return X, self.weight[rows] if self.weight.size else self.weight
+        return X, self._weight_of(rows)
+
+    def _weight_of(self, rows):
+        return self.weight[rows] if self.weight.size else self.weight
 
     def _count(self, n_rows):
         """Note how many rows a pass found; refuse another number than expected."""
@@ -156,19 +158,25 @@ class BlockRows(_Here):
                 f"{self.data.name} gave {n_rows} rows, but {self.n_rows} before; EM "
                 "reads its rows anew with every iteration, and they must be the same"
             )
-        if self.weight.size not in (0, n_rows):
-            raise ValueError(
-                f"sample_weight has {self.weight.size} entries, but {self.data.name} "
-                f"has {n_rows} rows{' or more' if n_rows > self.weight.size else ''}; "
-                "one weight a row is needed"
-            )
+        self._check_sizes(n_rows, "rows", self._one_a_row)
         self.n_rows = n_rows
+
+    def _check_sizes(self, n, of, arrays, more=False):
+        """Refuse arrays that lack an entry or have one too many."""
+        for name, array in arrays.items():
+            if array.size in (0, n) or (more and array.size > n):
+                continue
+            raise ValueError(
+                f"{name} has {array.size} entries, but {self.data.name} has {n} "
+                f"{of}{' or more' if n > array.size else ''}; one each is needed"
+            )
 
 
 class BlockSequences(BlockRows):
     """Rows of a source in whole sequences.
 
-    A function of sequences is ``function(params, (X, lengths), weight)``.
+    A function of sequences is ``function(params, (X, lengths, sequence_weight,
+    step_weight, states), weight)``, without a weight.
 
     Parameters
     ----------
@@ -177,17 +185,53 @@ class BlockSequences(BlockRows):
         Where the source does not know them.
     check : callable
         As for :class:`BlockRows`.
+    sequence_weight : ndarray of shape (n_sequences,)
+    step_weight : ndarray of shape (N,)
+    states : ndarray of shape (N,) of int64
+        The last three of size zero where there are none.
     """
 
-    def __init__(self, source, lengths, check):
+    def __init__(self, source, lengths, check, sequence_weight, step_weight, states):
         super().__init__(source, np.empty(0), check)
         self._lengths = lengths
+        self._sequence_weight = sequence_weight
+        self._step_weight, self._states = step_weight, states
+        self._one_a_row = {"step_weight": step_weight, "states": states}
 
     def blocks(self, n_blocks, n_rows):
         """Iterate over blocks of sequences, from some number on."""
+        row = sequence = 0
         blocks = read_ahead(sequence_blocks(self.data, self._lengths))
-        for X, lengths in islice(blocks, n_blocks, None):
-            yield X, (X, lengths), self.weight
+        for number, (X, lengths) in enumerate(blocks):
+            rows = slice(row, row + len(X))
+            sequences = slice(sequence, sequence + len(lengths))
+            row, sequence = rows.stop, sequences.stop
+            self._check_sizes(row, "rows", self._one_a_row, more=True)
+            self._check_sequences(sequence, more=True)
+            if number >= n_blocks:
+                weight = self._sequence_weight[sequences]
+                known = weight, self._step_weight[rows], self._states[rows]
+                yield X, (X, lengths, *known), self.weight
+        self._check_sequences(sequence)
+
+    def _check_sequences(self, n, more=False):
+        weight = {"sequence_weight": self._sequence_weight}
+        self._check_sizes(n, "sequences", weight, more)
+
+    def _weight_of(self, rows):
+        weight = self._step_weight[rows] if self._step_weight.size else np.ones(1)
+        if self._sequence_weight.size:
+            lengths = self._lengths
+            if lengths is None:
+                blocks = read_ahead(sequence_blocks(self.data))
+                lengths = np.concatenate([lengths for _, lengths in blocks])
+            self._check_sequences(len(lengths))
+            sequence = np.searchsorted(np.cumsum(lengths), rows, side="right")
+            weight = weight * self._sequence_weight[sequence]
+        elif not self._step_weight.size:
+            return self._step_weight
+        # Few rows of many may weigh nothing, all of them.
+        return weight if weight.any() else weight[:0]
 
 
 class ClusterRows:

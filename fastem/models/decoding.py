@@ -134,7 +134,11 @@ def viterbi(family, params, sequences, reach=None):
     if not reach.exact:
         relax(run, joined, disagreeing, rows.n_slots, reach)
     if reach.exact:
-        _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined)
+        scores, _ = sweep(
+            *(family, (best_step,), sequences, starts, chain, tile_params),
+            *(rows.length, 0.0),
+        )
+        _decode_exactly(run, scores, rows, ends, joined)
     gain = ends.gain.sum()
     state = ends.state_last[joined]
     gain += (ends.score_out[state, joined] - ends.score_in[state, joined + 1]).sum()
@@ -144,18 +148,16 @@ def viterbi(family, params, sequences, reach=None):
     return Decoding(float(gain), path[:, 0], -1)
 
 
-def _decode_exactly(run, family, sequences, chain, tile_params, rows, ends, joined):
+def _decode_exactly(run, scores, rows, ends, joined):
     """Decode from exact scores: try all states at each stretch's end, then join."""
-    scores, _ = sweep(
-        family, (best_step,), sequences, chain, tile_params, rows.length, 0.0
-    )
     ends.score_in[:] = 0.0
     ends.score_in[:, : len(scores)] = scores.T
     slots = np.arange(rows.n_slots)
     run(slots, FIRST_WARM_UP, GIVEN_SCORES)
     guessed = ends.state_last.copy()
-    before = np.empty((len(chain.start), len(guessed)), np.int64)
-    for state in range(len(chain.start)):
+    n_states = scores.shape[1]
+    before = np.empty((n_states, len(guessed)), np.int64)
+    for state in range(n_states):
         ends.state_last[:] = state
         run(slots, 0, GIVEN_SCORES_AND_STATES)
         before[state] = ends.state_before

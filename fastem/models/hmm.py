@@ -107,7 +107,7 @@ class ImpossibleObservation(Exception):
         self.row = row
 
 
-def e_step(family, params, sequences, effort=None):
+def e_step(family, params, sequences, effort=None, starts=None):
     """Return the statistics of sequences under the parameters.
 
     L. R. Rabiner, *Proc. IEEE* 77 (1989), eqs. 19 to 40, 95 and 109 to 111.
@@ -119,6 +119,9 @@ def e_step(family, params, sequences, effort=None):
     sequences : Sequences
     effort : Effort, optional
         What earlier E-steps on these sequences learned.
+    starts : ndarray of int64, optional
+        Bounds at which chains start; at the others only weights change. All bounds but
+        the last by default.
 
     Returns
     -------
@@ -136,6 +139,7 @@ def e_step(family, params, sequences, effort=None):
         sequences,
         out,
         Effort() if effort is None else effort,
+        starts,
         accumulate=True,
     )
     if impossible_row >= 0:
@@ -191,8 +195,11 @@ def posterior(
     return ChainPosterior(log_likelihood, impossible_row, *out)
 
 
-def _smooth(family, params, sequences, out, effort, *, accumulate):
+def _smooth(family, params, sequences, out, effort, starts=None, *, accumulate):
     """Run the recursions; return chain and emission statistics and the bad row."""
+    ends = sequences.bounds
+    if starts is not None:
+        ends = np.append(starts, ends[-1])
     frame, tile_params = family.tile_params(
         params.emissions, np.zeros(len(params.startprob)), np.dtype(np.float64)
     )
@@ -203,6 +210,7 @@ def _smooth(family, params, sequences, out, effort, *, accumulate):
             params,
             tile_params,
             sequences,
+            ends,
             out,
             effort[recursions],
             accumulate,
@@ -225,7 +233,9 @@ def _smooth(family, params, sequences, out, effort, *, accumulate):
     return sums._replace(transitions=transitions), emissions, impossible_row
 
 
-def _run(family, recursions, params, tile_params, sequences, out, reach, accumulate):
+def _run(
+    family, recursions, params, tile_params, sequences, ends, out, reach, accumulate
+):
     """Run one domain's recursions until neighbouring stretches agree."""
     X, n_states = sequences.X, len(params.startprob)
     build = make_chain if recursions is SCALED else make_log_chain
@@ -236,8 +246,8 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
     messages = Messages(*np.zeros((4, n_states, n_stretches)))
     sums = chain_slots(rows.n_slots, n_states)
     slots = family.slots(params.emissions, rows.n_slots if accumulate else 0)
-    joined = junctions(rows, sequences.bounds)
-    starts = starts_by_step(sequences.bounds)
+    joined = junctions(rows, ends)
+    starts = starts_by_step(ends)
 
     def run(todo, warm_up, given=False):
         stretch = rows._replace(warm_up=warm_up)
@@ -273,7 +283,9 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
         """Say which stretches end in another message than that the next starts with."""
         a, b = at_end[:, :-1], at_start[:, 1:]
         if recursions is LOG:
-            a, b = (np.exp(m - m.max(axis=0)) for m in (a, b))
+            # Where nothing is possible all are -inf, and nothing agrees.
+            with np.errstate(invalid="ignore"):
+                a, b = (np.exp(m - m.max(axis=0)) for m in (a, b))
         # Both are zero where no message was asked for.
         a, b = (m / np.maximum(m.sum(axis=0), TINY) for m in (a, b))
         return ~(np.abs(a - b).max(axis=0) <= AGREEMENT)
@@ -285,6 +297,7 @@ def _run(family, recursions, params, tile_params, sequences, out, reach, accumul
             family,
             STEPS_OF[recursions],
             sequences,
+            starts,
             chain,
             tile_params,
             rows.length,

@@ -115,19 +115,22 @@ def relax(run, joined, disagreeing, n_slots, reach):
         reach.warm_up[todo] *= 2
 
 
-def junctions(cut, bounds):
-    """Return the stretches after which a sequence goes on in the next stretch."""
-    begins = np.arange(cut.length, bounds[-1], cut.length)
-    return np.flatnonzero(bounds[np.searchsorted(bounds, begins)] != begins)
+def junctions(cut, ends):
+    """Return the stretches after which a chain goes on in the next stretch.
 
-
-def starts_by_step(bounds):
-    """Return whether there is a bound within each ``STEPS`` rows, as small integers.
-
-    Kernels search the bounds only where there is something to find.
+    ``ends`` are the rows at which chains start, and N.
     """
-    starts = np.zeros(bounds[-1] // STEPS + 1, np.uint8)
-    starts[bounds // STEPS] = 1
+    begins = np.arange(cut.length, ends[-1], cut.length)
+    return np.flatnonzero(ends[np.searchsorted(ends, begins)] != begins)
+
+
+def starts_by_step(ends):
+    """Return a mask for each ``STEPS`` rows: bit i says that row i starts a chain.
+
+    ``ends`` are the rows at which chains start, and N.
+    """
+    starts = np.zeros(ends[-1] // STEPS + 1, np.uint8)
+    np.bitwise_or.at(starts, ends // STEPS, np.uint8(1) << (ends % STEPS).astype("u1"))
     return starts
 
 
@@ -211,7 +214,7 @@ def stage(sequences, starts, cut, bundle, step, staged):
     for s in range(CHAINS):
         first = begin + s * cut.length
         if (first >= 0) & (first <= n_rows) and starts[first // STEPS]:
-            _mark_starts(sequences.bounds, first, s, staged.reset)
+            _mark_starts(starts[first // STEPS], s, staged.reset)
         if sequences.sequence_weight.size > 0:
             _weigh_sequences(sequences, s, staged)
 
@@ -224,11 +227,9 @@ def row_of(staged, b):
 
 
 @tile_function
-def _mark_starts(bounds, first, s, reset):
-    j = _first_bound(bounds, first)
-    while j < bounds.size and bounds[j] < first + STEPS:
-        reset[(bounds[j] - first) * CHAINS + s] = 1.0
-        j += 1
+def _mark_starts(mask, s, reset):
+    for i in range(STEPS):
+        reset[i * CHAINS + s] = float((mask >> i) & 1)
 
 
 @tile_function

@@ -16,10 +16,10 @@ from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.models.chain_tiles import condition
 from fastem.models.smoothing import example, make_chain
-from fastem.models.stretches import Cut, Sequences, stage, stage_memory, starts_by_step
+from fastem.models.stretches import Cut, Sequences, stage, stage_memory
 
 
-def sweep(family, steps, sequences, chain, tile_params, length, start):
+def sweep(family, steps, sequences, starts, chain, tile_params, length, start):
     """Return the messages that enter stretches of some length, from both ends.
 
     Parameters
@@ -29,6 +29,8 @@ def sweep(family, steps, sequences, chain, tile_params, length, start):
         Functions of :mod:`fastem.kernels.steps`, forward and, if wanted, backward,
         which runs at the same time.
     sequences : Sequences
+    starts : ndarray of uint8
+        Of :func:`~fastem.models.stretches.starts_by_step`.
     chain : Chain
     tile_params : NamedTuple
     length : int
@@ -44,7 +46,6 @@ def sweep(family, steps, sequences, chain, tile_params, length, start):
     messages = np.full(shape, start)
     X = sequences.X
     kernel = make_sweep(family, steps, X.dtype.name, layout(X))
-    starts = starts_by_step(sequences.bounds)
     kernel(len(steps), *sequences, starts, chain, tile_params, length, start, messages)
     return messages[0], messages[1]
 

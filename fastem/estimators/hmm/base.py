@@ -1,9 +1,13 @@
-"""What all hidden Markov models share beside their answers: parameters and fitting."""
+"""What all hidden Markov models share: their constructor, ``fit`` and ``partial_fit``.
+
+Their parts are in modules of their own: what is learned and how (fitting.py), the
+parameters by name (parameters.py), answers (inference.py), and what an emission
+distribution has to say (emissions.py).
+"""
 
 import copy
-import logging
 import math
-import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -11,57 +15,36 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from fastem.em.monitors import SilentMonitor
-from fastem.em.stepwise import DEFAULT_SCHEDULE, after, finish
-from fastem.estimators.callbacks import (
-    CallbackSupportMixin,
-    watch,
-    with_callbacks,
-)
+from fastem.em.passes import PassStatistics, add_block
+from fastem.em.stepwise import finish
+from fastem.estimators.callbacks import CallbackSupportMixin, watch, with_callbacks
 from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
+from fastem.estimators.fits import STEPWISE_CONSTRAINTS
 from fastem.estimators.hmm.emissions import Emissions
-from fastem.estimators.hmm.inference import (
-    ALGORITHMS,
-    Inference,
-)
+from fastem.estimators.hmm.fitting import Fitting
+from fastem.estimators.hmm.inference import ALGORITHMS, Inference
 from fastem.estimators.hmm.monitor import ConvergenceMonitor
-from fastem.estimators.hmm.probabilities import (
-    check_probabilities,
-    log_dirichlet,
-    most_probable,
-)
+from fastem.estimators.hmm.parameters import Parameters
 from fastem.estimators.hmm.rows import ArraySequences, read_sequences
-from fastem.estimators.hmm.training import (
-    RECORDS,
-    Beginning,
-    Chains,
-    Learning,
-    count_rows,
-    run_starts,
-)
-from fastem.estimators.hmm.validation import (
-    broadcast_prior,
-    check_fixed,
-    check_n_features,
-)
+from fastem.estimators.hmm.training import RECORDS
 from fastem.estimators.persistence import Saveable
 from fastem.estimators.validation import features_kept_on_error
-from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
-from fastem.models.hmm import HMMParams
-
-# What hmmlearn logs is logged here, too; warnings are for what a fit came to.
-_log = logging.getLogger(__name__)
-
-_CHAIN_LETTERS = {"s": "startprob", "t": "transmat"}
 
 
-class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimator):
+class BaseHMM(
+    CallbackSupportMixin,
+    Inference,
+    Fitting,
+    Parameters,
+    Emissions,
+    Saveable,
+    BaseEstimator,
+):
     """A hidden Markov model but for its emissions.
 
-    A subclass says what these are by the members of :class:`Emissions`. Parameters go
-    by names without the underscore that attributes end in.
+    A subclass says what these are by the members of :class:`Emissions`.
     """
 
     _parameter_constraints: ClassVar = {
@@ -76,6 +59,8 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         "implementation": [StrOptions({"log", "scaling"})],
         "training": [StrOptions({"baum-welch", "viterbi"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "fit_algorithm": [StrOptions({"batch", "minibatch"})],
+        **STEPWISE_CONSTRAINTS,
     }
 
     def __init__(
@@ -94,6 +79,11 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         training,
         n_init,
         fixed,
+        fit_algorithm,
+        batch_size,
+        step_exponent,
+        step_offset,
+        average,
     ):
         self.n_components = n_components
         self.startprob_prior = startprob_prior
@@ -109,6 +99,11 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         self.training = training
         self.n_init = n_init
         self.fixed = fixed
+        self.fit_algorithm = fit_algorithm
+        self.batch_size = batch_size
+        self.step_exponent = step_exponent
+        self.step_offset = step_offset
+        self.average = average
         self.monitor_ = ConvergenceMonitor(tol, n_iter, verbose)
 
     def fit(
@@ -123,6 +118,17 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
     ):
         """Learn the parameters from sequences.
 
+        With ``fit_algorithm='minibatch'`` parameters move after every batch of about
+        ``batch_size`` rows. Batches are of whole sequences, each spread over all of
+        them, but sequences longer than one and a half batches are cut into stretches
+        of up to 1024 rows. Each is worked with up to 128 rows before and after it, from
+        any state alike; only one that begins a sequence counts for ``startprob``. What
+        a chain remembers beyond these rows is lost: nothing to speak of where it
+        forgets, but chains that never do, such as those from left to right, need
+        batches no shorter than their sequences. ``n_iter`` and ``tol`` are then about
+        passes, whose log-likelihood is that which batches met on the way; that it
+        falls stops nothing.
+
         Parameters
         ----------
         X : array-like, source or Dask collection, of shape (N, D)
@@ -133,11 +139,12 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         sequence_weight : array-like of shape (n_sequences,), default=None
             A sequence of weight 2 counts exactly as the sequence twice, one of weight
             0 not.
-        step_weight : array-like of shape (N,), default=None
+        step_weight : array-like of shape (N,) or str, default=None
             The power to which the density of each row is raised; 0 is a step whose
-            observation is missing.
-        states : array-like of shape (N,) of int, default=None
-            States that are known; -1 where they are not.
+            observation is missing. For a table that is read as a source, also the name
+            of a column beside its features, which is read into memory.
+        states : array-like of shape (N,) of int, or str, default=None
+            States that are known; -1, or null in a column, where they are not.
         checkpoint : path, default=None
             A file to keep the fit in, after every iteration and now and then in long
             passes over blocks. If it is there already, the fit goes on from it, to the
@@ -155,6 +162,11 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
             states that do not go with it, for parameters that are no valid ones, and
             where no state allows what was observed; what and where is said. The model
             is then what it was before. Also for a checkpoint of another fit.
+
+        References
+        ----------
+        O. Cappé and E. Moulines, "On-line expectation-maximization algorithm for latent
+        data models", *J. R. Statist. Soc. B* 71 (2009), 593-613.
         """
         self._fit(X, lengths, sequence_weight, step_weight, states, checkpoint)
         return self
@@ -171,7 +183,8 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         Parameters
         ----------
         X : array-like or source of shape (N, D)
-            Of a source, each block of whole sequences is a batch.
+            Of a source, blocks of whole sequences are cut into batches of about
+            ``batch_size`` rows.
         lengths : array-like of shape (n_sequences,), default=None
         sequence_weight : array-like of shape (n_sequences,), default=None
         step_weight : array-like of shape (N,), default=None
@@ -181,7 +194,7 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
         Returns
         -------
         BaseHMM
-            The estimator itself. Its parameters are those of averaged statistics.
+            The estimator itself.
 
         Raises
         ------
@@ -214,11 +227,14 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
                 self._check_goes_on(remembered)
                 given = self._unpacked(remembered.params)
             begin = self._beginning(rows, given, random_state)
-            chains = Chains(self, begin.shapes, begin.learning)
+            chains, minibatch = self._chains(rows, begin), self._minibatch(begin)
+            if isinstance(rows, ArraySequences):
+                minibatch = minibatch._replace(size=rows.n_rows)
             state = rows.fold(
-                chains, DEFAULT_SCHEDULE, begin.draw() if first else remembered
-            )
-            params, repaired = finish(state, chains.m_step)
+                partial(add_block, chains, minibatch, False),
+                PassStatistics(0.0, 0.0, begin.draw() if first else remembered),
+            ).state
+            params, repaired = finish(state, chains.m_step, average=self.average)
         self._keep(params, begin, np.atleast_1d(repaired))
         self._remembered = state
         return self
@@ -264,7 +280,7 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
                     "states": states,
                 },
                 name=f"{type(self).__name__} of {self.n_components} states",
-                shape=(count_rows(rows), begin.n_features),
+                shape=(rows.n_rows, begin.n_features),
                 max_iter=self.n_iter,
                 keep=keep,
                 measure="log-likelihood",
@@ -281,244 +297,3 @@ class BaseHMM(CallbackSupportMixin, Inference, Emissions, Saveable, BaseEstimato
                 f"partial_fit goes on from {n_components} states, but n_components is "
                 f"{self.n_components}"
             )
-
-    def _check_letters(self):
-        """Return the names of parameters by letter; refuse letters of none."""
-        self._validate_params()
-        letters = self._letters()
-        for name in ("params", "init_params"):
-            unknown = sorted(set(getattr(self, name)) - set(letters))
-            if unknown:
-                raise ValueError(
-                    f"{name} names {', '.join(map(repr, unknown))}, but what can be "
-                    f"learned is {', '.join(map(repr, letters))}"
-                )
-        return letters
-
-    def _beginning(self, rows, given, random_state):
-        """Return what a fit to these rows begins with, checked."""
-        X, weight = rows.sample(random_state)
-        n_features = self._count_features(X, given)
-        shapes = self._shapes(n_features)
-        given = self._check_parameters(given, shapes)
-        check_n_features(self, X, self._n_columns(shapes))
-        if isinstance(rows, ArraySequences):
-            # A block is checked where it is read, where its place is known.
-            self._check_values(X, shapes)
-        self._warn_of_few_data(X, shapes)
-        return Beginning(
-            n_features,
-            shapes,
-            self._learn_from(X),
-            self._learning(shapes),
-            lambda: self._start_params(X, weight, given, shapes, random_state),
-        )
-
-    def _learning(self, shapes):
-        """Return what the M-step is told beside the statistics, checked."""
-        frozen = {
-            name for key, name in self._letters().items() if key not in self.params
-        }
-        return Learning(
-            check_fixed(self.fixed, shapes, frozen),
-            broadcast_prior(
-                self.startprob_prior, shapes["startprob"], "startprob_prior"
-            ),
-            broadcast_prior(self.transmat_prior, shapes["transmat"], "transmat_prior"),
-            self._priors(shapes),
-        )
-
-    def _letters(self):
-        return {**_CHAIN_LETTERS, **self._emission_letters}
-
-    def _given(self, letters):
-        """Return the parameters that are set and that ``init_params`` leaves alone."""
-        given = {}
-        for letter, name in letters.items():
-            attribute = f"{name}_"
-            if not self._has(name):
-                continue
-            if letter not in self.init_params:
-                given[name] = self._get(name)
-                continue
-            _log.warning(
-                "%s is set, but will be overwritten by fit, since init_params contains "
-                "%r.",
-                attribute,
-                letter,
-            )
-        return given
-
-    def _train(self, rows, begin, random_state, keeper, watcher):
-        """Return the best of ``n_init`` starts."""
-        chains = Chains(self, begin.shapes, begin.learning)
-        monitor = self.monitor_
-        before = dict(vars(monitor))
-        if type(monitor) is ConvergenceMonitor:
-            monitor.tol, monitor.n_iter = self.tol, self.n_iter
-            monitor.verbose = self.verbose
-        try:
-            return run_starts(chains, rows, begin.draw, random_state, keeper, watcher)
-        except BaseException:
-            vars(monitor).update(before)
-            raise
-
-    def _start_params(self, X, weight, given, shapes, random_state):
-        """Return where training begins: what is given, the rest drawn."""
-        start = dict(given)
-        flat = np.full(self.n_components, 1 / self.n_components)
-        for name in _CHAIN_LETTERS.values():
-            if name not in given:
-                size = shapes[name][:-1] or None
-                start[name] = random_state.dirichlet(flat, size)
-        start |= self._start(X, weight, given, shapes, random_state)
-        return self._to_params(start)
-
-    def _to_params(self, values):
-        return HMMParams(values["startprob"], values["transmat"], self._pack(values))
-
-    def _m_step(self, statistics, params, learning):
-        """Return new parameters, repaired components, and whether priors dropped any.
-
-        L. R. Rabiner, *Proc. IEEE* 77 (1989), eqs. 40a and 40b, with priors.
-        """
-        startprob, start_dropped = most_probable(
-            statistics.start,
-            learning.startprob_prior,
-            params.startprob,
-            learning.fixed["startprob"],
-            keep_zeros=True,
-        )
-        transmat, dropped = most_probable(
-            statistics.transitions,
-            learning.transmat_prior,
-            params.transmat,
-            learning.fixed["transmat"],
-            keep_zeros=True,
-        )
-        emissions, repaired, emissions_dropped = self._maximize(
-            statistics.emissions, params.emissions, learning
-        )
-        dropped |= start_dropped | emissions_dropped
-        return HMMParams(startprob, transmat, emissions), repaired, dropped
-
-    def _log_prior(self, params, learning):
-        return (
-            log_dirichlet(params.startprob, learning.startprob_prior)
-            + log_dirichlet(params.transmat, learning.transmat_prior)
-            + self._log_emission_prior(params.emissions, learning)
-        )
-
-    def _keep_state(self, state, begin):
-        """Store what training came to."""
-        vars(self.monitor_).update(state.monitor)
-        self._keep(state.params, begin, state.repaired)
-        found = state.statistics
-        self._remembered = None if found is None else after(state.params, found)
-
-    def _keep(self, params, begin, repaired):
-        """Store the fitted attributes."""
-        for name, value in self._unpacked(params).items():
-            setattr(self, f"{name}_", value)
-        for attribute, value in begin.learned.items():
-            setattr(self, attribute, value)
-        self.n_features = begin.n_features
-        self.n_repairs_ = int(repaired.sum())
-
-    def _unpacked(self, params):
-        """Return parameters by name."""
-        return {
-            "startprob": params.startprob,
-            "transmat": params.transmat,
-            **self._unpack(params.emissions),
-        }
-
-    def _warn_of_few_data(self, X, shapes):
-        n_scalars = sum(self._n_scalars(shapes)[letter] for letter in set(self.params))
-        if X.size < n_scalars:
-            _log.warning(
-                "%d numbers in X are to determine %d free parameters, which gives a "
-                "degenerate solution. Use more data or fewer states.",
-                X.size,
-                n_scalars,
-            )
-
-    def _warn(self, repaired):
-        """Say once what a user should know of the fit that was kept."""
-        if self.n_repairs_:
-            which = ", ".join(map(str, np.flatnonzero(repaired)))
-            warnings.warn(
-                f"{self.n_repairs_} of {repaired.size} components collapsed or "
-                f"emptied and were repaired (components {which}); use fewer, or more "
-                "data.",
-                DegenerateComponentWarning,
-                stacklevel=5,
-            )
-        if getattr(self.monitor_, "status", None) == "decreased":
-            warnings.warn(
-                f"The objective fell at iteration {self.monitor_.iter}, where the fit "
-                "stopped: a floor or a prior is at odds with where it began.",
-                LikelihoodDecreaseWarning,
-                stacklevel=5,
-            )
-
-    # --------------------------------------------------------- parameters at hand
-
-    def _read_params(self):
-        """Return the parameters, checked, and their shapes by name.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If some are missing.
-        ValueError
-            If some are not valid; they are named.
-        """
-        self._validate_params()
-        names = self._letters().values()
-        check_is_fitted(self, [f"{name}_" for name in names])
-        given = {name: self._get(name) for name in names}
-        shapes = self._shapes(self._count_features(None, given))
-        values = self._check_parameters(given, shapes)
-        return self._to_params(values), shapes
-
-    def _read_chain(self):
-        """Return the parameters of the chain alone, checked."""
-        check_is_fitted(self, "transmat_")
-        n = self.n_components
-        start = getattr(self, "startprob_", np.full(n, 1 / n))
-        return (
-            check_probabilities(start, (n,), "startprob_"),
-            check_probabilities(self.transmat_, (n, n), "transmat_"),
-        )
-
-    def _check_parameters(self, given, shapes):
-        checked = {}
-        for name, value in given.items():
-            check = (
-                check_probabilities
-                if name in _CHAIN_LETTERS.values()
-                else self._check_parameter
-            )
-            checked[name] = check(value, shapes[name], f"{name}_")
-        return checked
-
-    def _shapes(self, n_features):
-        n = self.n_components
-        emissions = self._emission_shapes(n_features)
-        return {"startprob": (n,), "transmat": (n, n), **emissions}
-
-    def _n_scalars(self, shapes=None):
-        """Return the number of free parameters by letter, as hmmlearn counts them."""
-        if shapes is None:
-            given = {name: self._get(name) for name in self._letters().values()}
-            shapes = self._shapes(self._count_features(None, given))
-        n = self.n_components
-        return {"s": n - 1, "t": n * (n - 1), **self._n_emission_scalars(shapes)}
-
-    def _has(self, name):
-        return hasattr(self, f"{name}_")
-
-    def _get(self, name):
-        """Return a parameter as it is set."""
-        return getattr(self, f"{name}_")

@@ -59,6 +59,20 @@ class MultinomialHMM(EmittingCounts):
     fixed : dict, default=None
         Masks by parameter ('startprob', 'transmat', 'emissionprob'), each of a shape
         that broadcasts to it: true entries keep the value they start with.
+    fit_algorithm : {'batch', 'minibatch'}, default='batch'
+        When parameters move: after each pass over the rows (EM), or after each batch
+        of sequences or of stretches of long ones (stepwise EM; see :meth:`fit`).
+    batch_size : int, default=10000
+        Rows of a batch, about.
+    step_exponent : float, default=0.55
+        Batch n replaces ``(n + step_offset)**-step_exponent`` of what is remembered:
+        more than 0.5, so that noise dies out, and at most 1, with which all batches
+        count alike.
+    step_offset : float, default=1.0
+        A larger one takes smaller first steps.
+    average : bool, default=True
+        Whether the parameters kept are those of the average of what was remembered
+        after each batch, which has less noise.
 
     Attributes
     ----------
@@ -118,6 +132,11 @@ class MultinomialHMM(EmittingCounts):
         training="baum-welch",
         n_init=1,
         fixed=None,
+        fit_algorithm="batch",
+        batch_size=10_000,
+        step_exponent=0.55,
+        step_offset=1.0,
+        average=True,
     ):
         super().__init__(
             n_components,
@@ -134,6 +153,11 @@ class MultinomialHMM(EmittingCounts):
             training,
             n_init,
             fixed,
+            fit_algorithm,
+            batch_size,
+            step_exponent,
+            step_offset,
+            average,
         )
         self.n_trials = n_trials
 

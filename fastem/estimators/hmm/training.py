@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.estimators.callbacks import WatchedProgress
+from fastem.em.passes import PassStatistics
+from fastem.em.stepwise import StepwiseState
 from fastem.estimators.checkpoints import FitRecord
+from fastem.estimators.fits import Fit
 from fastem.execution.rows import SoFar
 from fastem.families.categorical import CategoricalParams, CategoricalStatistics
 from fastem.families.gaussian import GaussianParams, GaussianStatistics
@@ -15,13 +17,12 @@ from fastem.families.multinomial import MultinomialParams, MultinomialStatistics
 from fastem.families.poisson import PoissonParams, PoissonStatistics
 from fastem.models.decoding import viterbi
 from fastem.models.hmm import (
-    Effort,
     HMMParams,
     HMMStatistics,
     ImpossibleObservation,
     e_step,
 )
-from fastem.models.stretches import Reach
+from fastem.statistics import add
 
 
 class Learning(NamedTuple):
@@ -71,25 +72,42 @@ class Chains(NamedTuple):
     Attributes
     ----------
     model : BaseHMM
-    shapes : dict
     learning : Learning
     """
 
     model: Any
-    shapes: dict
     learning: Learning
 
-    def e_step(self, params, sequences, weight=None):
-        """Return the statistics of sequences, without experience of any."""
-        return statistics(self.model, params, sequences, Effort(), Reach())
+    def e_step(self, params, parts, weight=None):
+        """Return the statistics of parts of sequences.
 
-    def maximize(self, statistics, params):
-        """Return parameters, repaired components, and whether priors dropped any."""
-        return self.model._m_step(statistics, params, self.learning)
+        A chain that comes from before may have come in any state.
+
+        Raises
+        ------
+        ImpossibleObservation
+            If no state allows what was observed.
+        """
+        anywhere = np.full_like(params.startprob, 1 / len(params.startprob))
+        total = None
+        for part in parts:
+            at = params if part.begins else params._replace(startprob=anywhere)
+            try:
+                found = _statistics(self.model, at, part)
+            except ImpossibleObservation as error:
+                if part.rows is None:
+                    raise
+                raise ImpossibleObservation(part.rows[error.row]) from None
+            total = found if total is None else add(total, found)
+        return total
 
     def m_step(self, statistics, params):
         """Return the most probable parameters and which components were repaired."""
         return self.maximize(statistics, params)[:2]
+
+    def maximize(self, statistics, params):
+        """Return the same, and whether priors dropped any."""
+        return self.model._m_step(statistics, params, self.learning)
 
     def recenter(self, statistics, params, new_params):
         """Return statistics about the means of ``params`` as about new ones."""
@@ -110,29 +128,42 @@ class TrainingState(NamedTuple):
 
     Attributes
     ----------
-    params : HMMParams
+    params : HMMParams or StepwiseState
     monitor : dict
         The attributes of the monitor.
+    converged : bool
+        Whether it says so.
     repaired : ndarray of bool
         Components repaired in some iteration.
     excused : bool
         Whether the objective may fall in the next iteration.
     memory : tuple
         How far recursions had to reach.
-    statistics : HMMStatistics or None
+    statistics : HMMStatistics, StepwiseState or None
         Of the last iteration, about the means of ``params``.
     """
 
     params: Any
     monitor: dict
+    converged: bool
     repaired: np.ndarray
     excused: bool
     memory: tuple
     statistics: Any
 
     @property
-    def objective(self):
-        """What EM raised, after the last iteration."""
+    def n_iter(self):
+        """The number of iterations so far."""
+        return self.monitor["iter"]
+
+    @property
+    def lower_bound(self):
+        """The log-likelihood that the last iteration began with."""
+        return [-np.inf, *self.monitor["history"]][-1]
+
+    @property
+    def rank(self):
+        """By which starts compare: what EM raised, after the last iteration."""
         return (self.monitor.get("objectives") or [-np.inf])[-1]
 
 
@@ -152,156 +183,84 @@ RECORDS = (
     MultinomialStatistics,
     PoissonParams,
     PoissonStatistics,
+    StepwiseState,
+    PassStatistics,
 )
 
 
-def statistics(model, params, sequences, effort, reach):
-    """Return the statistics of sequences for a model's kind of training.
+def _statistics(model, params, part):
+    """Return the statistics of a part for a model's kind of training.
 
     Hard training takes the best paths for the truth, which raises
     ``log p(x, path)``: B.-H. Juang and L. R. Rabiner, *IEEE Trans. Acoust. Speech
     Signal Process.* 38 (1990), 1639-1641.
-
-    Raises
-    ------
-    ImpossibleObservation
-        If no state allows what was observed.
     """
+    sequences = part.sequences
     if model.training == "viterbi":
-        decoding = viterbi(model._family, params, sequences, reach)
+        bounds = np.append(part.starts, len(sequences.X))
+        chains = sequences._replace(bounds=bounds, sequence_weight=np.empty(0))
+        decoding = viterbi(model._family, params, chains, part.reach)
         if decoding.impossible_row >= 0:
             raise ImpossibleObservation(decoding.impossible_row)
         sequences = sequences._replace(states=decoding.path)
-    return e_step(model._family, params, sequences, effort)
+    return e_step(model._family, params, sequences, part.effort, part.starts)
 
 
-def run_starts(chains, rows, draw, random_state, keeper, watcher):
-    """Return the best of as many starts as the model wants.
+class ChainFit(Fit):
+    """One call of ``fit``.
 
     Parameters
     ----------
-    chains : Chains
-    rows : ArraySequences or SourceSequences
+    model : Chains
     draw : callable
-        Returns parameters to begin with; it draws from ``random_state``.
-    random_state : numpy.random.RandomState
-    keeper : NoCheckpoint
-    watcher : SilentMonitor
-        Told of everything, beside the model's own monitor.
-
-    Returns
-    -------
-    TrainingState
-    """
-    monitor = chains.model.monitor_
-    record = keeper.load(FitRecord())
-    if record.random_state is not None:
-        random_state.set_state(record.random_state)
-    watcher.start(chains.model.n_init)
-    for init in range(record.n_finished, chains.model.n_init):
-        watcher.begin_init(init)
-        if record.state is None:
-            monitor._reset()
-            rows.memory = None
-            state = TrainingState(
-                draw(), dict(vars(monitor)), np.zeros(1, bool), False, None, None
-            )
-            record = record._replace(state=state, random_state=random_state.get_state())
-            keeper.save(record)
-        vars(monitor).update(copy.deepcopy(record.state.monitor))
-        rows.memory = record.state.memory
-        state = _run_start(chains, rows, record, keeper, watcher)
-        stopped = watcher.end_init(*_reached(monitor)[1:])
-        best = record.best
-        if best is None or state.objective > best.objective:
-            best = state
-        record = FitRecord(init + 1, best, None, None, record.random_state)
-        keeper.save(record)
-        if stopped:
-            break
-    best = record.best
-    vars(monitor).update(best.monitor)
-    watcher.reach(lambda: best)
-    watcher.end(*_reached(monitor))
-    return best
-
-
-def _run_start(chains, rows, record, keeper, watcher):
-    model = chains.model
-    progress = WatchedProgress(record, keeper.save, watcher, count_rows(rows))
-    watcher.reach(lambda: record.state)
-
-    def on_iteration(state):
-        progress.on_iteration(state)
-        watcher.reach(lambda: state)
-        n_iter, log_likelihood, _ = _reached(model.monitor_)
-        before = [-np.inf, -np.inf, *model.monitor_.history][-2]
-        return watcher.iteration(n_iter, log_likelihood, log_likelihood - before)
-
-    return train(
-        chains,
-        lambda params: rows.statistics(
-            model, chains.shapes, params, progress.take(), progress.on_block
-        ),
-        record.state,
-        monitor=model.monitor_,
-        n_iter=model.n_iter,
-        memory=lambda: rows.memory,
-        on_iteration=on_iteration,
-    )
-
-
-def _reached(monitor):
-    """Return iterations and log-likelihood so far, and whether training converged."""
-    log_likelihood = [-np.inf, *monitor.history][-1]
-    return monitor.iter, log_likelihood, getattr(monitor, "status", None) == "converged"
-
-
-def count_rows(rows):
-    """Return the rows of a pass, None where only the pass tells."""
-    data = rows.data["X"]
-    return len(data) if isinstance(data, np.ndarray) else getattr(data, "n_rows", None)
-
-
-def train(chains, e_step, state, *, monitor, n_iter, memory, on_iteration):
-    """Iterate until the monitor says that it is enough.
-
-    L. E. Baum et al., *Ann. Math. Statist.* 41 (1970), 164-171.
-
-    Parameters
-    ----------
-    chains : Chains
-    e_step : callable
-        ``e_step(params) -> statistics`` of all sequences.
-    state : TrainingState
-        Where to start, or to go on.
-    monitor : ConvergenceMonitor
-        Its attributes are those in ``state``.
+        Returns parameters to begin with.
     n_iter : int
-        Largest number of iterations, those behind ``state`` included.
-    memory : callable
-        Returns how far recursions had to reach so far.
-    on_iteration : callable
-        Called with the state after each iteration; what is true ends training.
-
-    Returns
-    -------
-    TrainingState
+        Largest number of iterations.
+    record : ConvergenceMonitor
+        What says when it is enough.
+    **shared
+        Of :class:`~fastem.estimators.fits.Fit`.
     """
-    finished = monitor.iter > 0 and monitor.converged
-    while monitor.iter < n_iter and not finished:
-        statistics = e_step(state.params)
-        log_likelihood = float(statistics.log_likelihood)
-        objective = log_likelihood + chains.log_prior(state.params)
-        monitor.report(log_likelihood, objective, state.excused)
-        params, repaired, dropped = chains.maximize(statistics, state.params)
-        state = TrainingState(
-            params,
-            copy.deepcopy(vars(monitor)),
-            state.repaired | repaired,
-            bool(dropped or repaired.any()),
-            memory(),
-            chains.recenter(statistics, state.params, params),
-        )
-        finished = bool(on_iteration(state)) or monitor.converged
-    return state
+
+    def __init__(self, *, draw, n_iter, record, **shared):
+        super().__init__(**shared)
+        self._draw, self._n_iter, self._record = draw, n_iter, record
+
+    def begin(self):  # noqa: D102
+        self._record._reset()
+        record, nothing = dict(vars(self._record)), np.zeros(1, bool)
+        return TrainingState(self._draw(), record, False, nothing, False, None, None)
+
+    def iterate(self, state, e_step, m_step, recenter, on_iteration):
+        """Return the state after iterations until the record says that it is enough.
+
+        L. E. Baum et al., *Ann. Math. Statist.* 41 (1970), 164-171.
+        """
+        record, chains, batches = self._record, self.model, self.minibatch is not None
+        vars(record).update(copy.deepcopy(state.monitor))
+        self.rows.memory = state.memory
+        finished = record.iter > 0 and record.converged
+        while record.iter < self._n_iter and not finished:
+            before = state.params
+            statistics = e_step(before)
+            log_likelihood = float(statistics.log_likelihood)
+            prior = chains.log_prior(getattr(before, "params", before))
+            change = log_likelihood - state.lower_bound
+            # What batches met on the way is no sequence that has to rise.
+            excused = state.excused or batches
+            record.report(log_likelihood, log_likelihood + prior, excused)
+            if batches:
+                (params, repaired), dropped = m_step(statistics, before), False
+            else:
+                params, repaired, dropped = chains.maximize(statistics, before)
+            state = TrainingState(
+                params,
+                copy.deepcopy(vars(record)),
+                getattr(record, "status", None) == "converged",
+                state.repaired | repaired,
+                bool(dropped or np.any(repaired)),
+                self.rows.memory,
+                recenter(statistics, before, params),
+            )
+            finished = bool(on_iteration(state, change)) or record.converged
+        return state

@@ -148,17 +148,32 @@ def make_sequences(
     ValueError
         For anything else; the first offending entry is named.
     """
-    n_rows = X.shape[0]
-    bounds = _check_lengths(lengths, n_rows)
-    sequence_weight = _check_weight(
-        sequence_weight, len(bounds) - 1, "sequence_weight", "sequence"
+    bounds = _check_lengths(lengths, len(X))
+    known = check_known(
+        *(sequence_weight, step_weight, states),
+        n_sequences=len(bounds) - 1,
+        n_rows=len(X),
+        n_states=n_states,
     )
-    step_weight = _check_weight(step_weight, n_rows, "step_weight", "row")
-    return Sequences(
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
+    return Sequences(X, bounds, *known)
+
+
+def check_known(
+    sequence_weight=None,
+    step_weight=None,
+    states=None,
+    *,
+    n_sequences=None,
+    n_rows=None,
+    n_states=None,
+):
+    """Return weights and states of :func:`make_sequences`, of size zero for None.
+
+    Their sizes are checked where they are known.
+    """
+    return (
+        _check_weight(sequence_weight, n_sequences, "sequence_weight", "sequence"),
+        _check_weight(step_weight, n_rows, "step_weight", "row"),
         _check_states(states, n_rows, n_states),
     )
 
@@ -200,7 +215,8 @@ def _check_weight(weight, size, name, of):
     if weight is None:
         return np.empty(0)
     weight = np.array(weight, np.float64)
-    if weight.shape != (size,):
+    if weight.shape != (weight.size if size is None else size,):
+        size = "N" if size is None else size
         raise ValueError(
             f"{name} should have the shape ({size},), one number for each {of}, but "
             f"has {weight.shape}"
@@ -220,7 +236,8 @@ def _check_states(states, n_rows, n_states):
     if states is None:
         return np.empty(0, np.int64)
     states = np.asarray(states)
-    if states.shape != (n_rows,):
+    if states.shape != (states.size if n_rows is None else n_rows,):
+        n_rows = "N" if n_rows is None else n_rows
         raise ValueError(
             f"states should have the shape ({n_rows},), one state for each row, but "
             f"has {states.shape}"

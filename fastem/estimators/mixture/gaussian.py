@@ -13,14 +13,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastem.em.loop import begin
 from fastem.em.monitors import make_monitor
-from fastem.em.passes import Minibatch, PassStatistics, add_block
+from fastem.em.passes import PassStatistics, add_block, row_batches
 from fastem.em.seeding import initial_params
-from fastem.em.stepwise import Schedule, StepwiseState, after, finish
+from fastem.em.stepwise import StepwiseState, after, finish
 from fastem.estimators.callbacks import CallbackSupportMixin, watch, with_callbacks
-from fastem.estimators.checkpoints import Checkpoint, FitRecord, NoCheckpoint
+from fastem.estimators.checkpoints import Checkpoint, NoCheckpoint
+from fastem.estimators.fits import STEPWISE_CONSTRAINTS, minibatch_of
 from fastem.estimators.mixture.inference import MixtureInference
 from fastem.estimators.mixture.starts import check_start, covariances_shape
-from fastem.estimators.mixture.training import RECORDS, Fit
+from fastem.estimators.mixture.training import RECORDS, MixtureFit
 from fastem.estimators.persistence import Convertible
 from fastem.estimators.rows import read_rows
 from fastem.estimators.validation import features_kept_on_error
@@ -28,9 +29,6 @@ from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarn
 from fastem.execution.rows import ArrayRows
 from fastem.families.gaussian import Regularization
 from fastem.models.mixture import FAMILIES, MixtureModel
-
-# Rows of the first batch for each number in the means.
-FIRST_ROWS_PER_MEAN = 10
 
 
 class GaussianMixture(
@@ -157,10 +155,7 @@ default='kmeans'
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "algorithm": [StrOptions({"batch", "minibatch"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "step_exponent": [Interval(Real, 0.5, 1.0, closed="right")],
-        "step_offset": [Interval(Real, 0.0, None, closed="left")],
-        "average": ["boolean"],
+        **STEPWISE_CONSTRAINTS,
     }
 
     def __init__(
@@ -372,18 +367,17 @@ default='kmeans'
             minibatch = None
             if self.algorithm == "minibatch":
                 minibatch = self._minibatch(rows.n_features)
-            fit = Fit(
-                model,
-                rows,
+            fit = MixtureFit(
+                model=model,
+                rows=rows,
+                start=start,
                 minibatch=minibatch,
                 max_iter=self.max_iter,
                 tol=self.tol,
                 monitor=monitor,
-                keep=keeper.save,
+                keeper=keeper,
             )
-            record = keeper.load(FitRecord())
-            n_init = 1 if resume else self.n_init
-            best = fit.run(record, start, n_init, random_state)
+            best = fit.run(1 if resume else self.n_init, random_state)
             # Only now some sources are known to have too few.
             _check_enough_rows(rows, self.n_components)
         self._keep(best)
@@ -419,9 +413,7 @@ default='kmeans'
         return MixtureModel(self._family, regularization)
 
     def _minibatch(self, n_features):
-        schedule = Schedule(self.step_exponent, self.step_offset)
-        first_size = FIRST_ROWS_PER_MEAN * self.n_components * n_features
-        return Minibatch(self.batch_size, first_size, schedule, self.average)
+        return minibatch_of(self, self.n_components * n_features, row_batches)
 
     def _start(self, rows, given, model, random_state):
         """Return where EM begins: what was given, the rest by ``init_params``."""
