@@ -12,8 +12,6 @@ import fastem
 
 QUICK = bool(os.environ.get("FASTEM_ASV_QUICK"))
 
-THREADS = (1, "all")
-
 # Iterations are counted, whether or not EM has converged by then; and that short
 # sequences say little of many states is no matter here.
 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -27,6 +25,9 @@ def choose(*values, quick):
     benchmarks.
     """
     return values[:quick] if QUICK else values
+
+
+THREADS = choose("all", 1, quick=1)
 
 
 class Timed:
