@@ -1,4 +1,4 @@
-"""Kernels of k-means: ``pytest benchmarks --benchmark-group-by=group``."""
+"""Kernels of k-means: ``pytest benchmarks --benchmark-only``."""
 
 import numpy as np
 import pytest
@@ -45,9 +45,11 @@ def test_lloyd_step(benchmark, X, no_weight, centers):
 
 
 @pytest.mark.benchmark(group="k-means: assignment")
-def test_assign(benchmark, X, no_weight, centers):
-    assign(X, no_weight, centers, labels=True)  # compiles
-    benchmark(assign, X, no_weight, centers, labels=True)
+@pytest.mark.parametrize("wanted", ["inertia", "labels", "distances"])
+def test_assign(benchmark, X, no_weight, centers, wanted):
+    options = {} if wanted == "inertia" else {wanted: True}
+    assign(X, no_weight, centers, **options)  # compiles
+    assert benchmark(assign, X, no_weight, centers, **options)[2] > 0
 
 
 @pytest.mark.benchmark(group="k-means: ten iterations, with fit around them")

@@ -1,4 +1,4 @@
-"""Kernels of Gaussian mixtures: ``pytest benchmarks --benchmark-group-by=group``."""
+"""Kernels of Gaussian mixtures: ``pytest benchmarks --benchmark-only``."""
 
 import numpy as np
 import pytest

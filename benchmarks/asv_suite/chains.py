@@ -1,113 +1,120 @@
 """Speed, memory and result of GaussianHMM."""
 
-import logging
+import contextlib
 
 import numpy as np
 
-import fastem
+from .common import THREADS, Timed, choose, use_threads
+from .data import chain, hmm
 
 # States and steps.
-SHORT = ((2, 100), (16, 10_000), (256, 1_000))
-LONG = (
-    *((2, 1_000_000), (2, 10_000_000), (4, 1_000_000), (4, 10_000_000)),
-    *((16, 1_000_000), (64, 100_000), (256, 10_000)),
+SIZES = choose(
+    (2, 10_000),
+    (16, 10_000),
+    (2, 100),
+    (2, 1_000_000),
+    (4, 1_000_000),
+    (4, 10_000_000),
+    (16, 1_000_000),
+    (64, 100_000),
+    (256, 1_000),
+    (256, 10_000),
+    quick=2,
 )
-N_FEATURES = 2
+MEMORY_SIZES = choose((4, 1_000_000), (4, 10_000_000), (16, 1_000_000), quick=1)
 N_ITER = 3
-STAY = 0.9
-
-# That short sequences say little of many states is no matter here.
-logging.getLogger("fastem").setLevel(logging.ERROR)
-
-
-def rows(n_states, n_steps):
-    """Return rows of a chain that stays where it is most of the time, and its means."""
-    rng = np.random.default_rng(0)
-    means = 3 * rng.normal(size=(n_states, N_FEATURES))
-    leaps = np.where(
-        rng.random(n_steps) < STAY, 0, rng.integers(1, n_states, size=n_steps)
-    )
-    X = rng.normal(size=(n_steps, N_FEATURES))
-    X += means[leaps.cumsum() % n_states]
-    return X, means
-
-
-def model(means):
-    """Return a model with all parameters that does three iterations from them."""
-    if not hasattr(fastem, "GaussianHMM"):
-        raise NotImplementedError("a commit before hidden Markov models")
-    n_states = len(means)
-    made = fastem.GaussianHMM(n_states, n_iter=N_ITER, tol=-1e300, init_params="")
-    made.startprob_ = np.full(n_states, 1 / n_states)
-    made.transmat_ = np.full((n_states, n_states), (1 - STAY) / n_states)
-    made.transmat_[np.diag_indices(n_states)] += STAY
-    made.means_ = means + 0.3
-    made.covars_ = np.ones_like(means)
-    return made
+FEW = 1_000
 
 
 def setup_cache():
     """Compile once a commit, so that each benchmark's process only loads."""
-    X, means = rows(2, 1_000)
-    try:
-        load(model(means), X)
-    except NotImplementedError:
-        pass
+    with contextlib.suppress(NotImplementedError):
+        load()
 
 
-setup_cache.timeout = 600
+setup_cache.timeout = 1_200
 
 
-def load(made, X):
-    """Compile or load the kernels."""
-    made.fit(X).decode(X)
-    made.predict_proba(X)
+def load():
+    """Load the kernels, or compile them."""
+    X, means = chain(2, FEW)
+    model = hmm(means, n_iter=1).fit(X)
+    model.decode(X)
+    model.predict_proba(X)
 
 
-class Chains:
-    param_names = ("states_and_steps",)
-    timeout = 600
+class Recursions(Timed):
+    params = (SIZES, THREADS)
+    param_names = ("K_T", "threads")
 
-    def setup(self, size):
-        self.X, self.means = rows(*size)
-        self.model = model(self.means)
-        load(model(self.means), self.X[:100])
+    def setup(self, size, threads):
+        use_threads(threads)
+        load()
+        self.X, self.means = chain(*size)
+        self.model = hmm(self.means, n_iter=0)
 
-
-class Short(Chains):
-    params = (SHORT,)
-
-    def time_three_iterations(self, size):
-        model(self.means).fit(self.X)  # another one: it learns
-
-    def time_decode(self, size):
-        self.model.decode(self.X)
-
-    def time_predict_proba(self, size):
-        self.model.predict_proba(self.X)
-
-    def time_score(self, size):
+    def time_score(self, size, threads):
+        """Forward."""
         self.model.score(self.X)
 
+    def time_filter(self, size, threads):
+        """Forward, with each step's probabilities."""
+        self.model.filter(self.X)
 
-class Long(Short):
-    params = (LONG,)
+    def time_predict_proba(self, size, threads):
+        """Forward and backward."""
+        self.model.predict_proba(self.X)
+
+    def time_decode(self, size, threads):
+        """Viterbi."""
+        self.model.decode(self.X)
+
+    def time_three_iterations(self, size, threads):
+        """Baum-Welch."""
+        hmm(self.means, N_ITER).fit(self.X)  # another one: it learns
 
 
-class Fitted(Chains):
-    params = (SHORT,)
+class Result:
+    params = (SIZES,)
+    param_names = ("K_T",)
+    timeout = 300
+
+    def setup(self, size):
+        self.X, means = chain(*size)
+        self.model = hmm(means, N_ITER)
 
     def track_log_likelihood(self, size):
-        return model(self.means).fit(self.X).score(self.X) / len(self.X)
+        return float(self.model.fit(self.X).score(self.X)) / len(self.X)
 
     track_log_likelihood.unit = "nats per step"
 
 
-class Memory(Chains):
-    params = (((4, 1_000_000), (16, 200_000)),)
+class Memory:
+    """Rows come from a file, so that no peak is of their making."""
+
+    params = (MEMORY_SIZES,)
+    param_names = ("K_T",)
+    timeout = 300
+
+    def setup_cache(self):
+        setup_cache()
+        for size in MEMORY_SIZES:
+            X, means = chain(*size)
+            np.save(f"rows-{size}.npy", X)
+            np.save(f"means-{size}.npy", means)
+
+    setup_cache.timeout = 1_200
+
+    def setup(self, size):
+        self.path = f"rows-{size}.npy"
+        self.means = np.load(f"means-{size}.npy")
+        hmm(self.means, n_iter=0)  # commits without are told
 
     def peakmem_three_iterations(self, size):
-        model(self.means).fit(self.X)
+        hmm(self.means, N_ITER).fit(np.load(self.path))
+
+    def peakmem_three_iterations_on_a_map(self, size):
+        hmm(self.means, N_ITER).fit(np.load(self.path, mmap_mode="r"))
 
     def peakmem_decode(self, size):
-        self.model.decode(self.X)
+        hmm(self.means, N_ITER).decode(np.load(self.path))

@@ -1,15 +1,21 @@
-"""What a process pays before its first fit."""
+"""What a process pays before and during its first fit."""
 
 import os
 import subprocess
 import sys
 import tempfile
 
-WARM_UP = """
-import time
+from .common import choose, since
+
+FIRST_FIT = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import numpy as np
 import fastem
+X = np.random.default_rng(0).normal(size=(1000, 2))
+model = getattr(fastem, sys.argv[1])(2, random_state=0)
 start = time.perf_counter()
-fastem.warmup(covariance_types=("full",), dtypes=("float64",))
+model.fit(X)
 print(time.perf_counter() - start)
 """
 
@@ -19,23 +25,29 @@ class Import:
         return "import fastem"
 
 
-class Compilation:
-    timeout = 300
+class FirstFit:
+    params = choose("GaussianMixture", "KMeans", "GaussianHMM", quick=1)
+    param_names = ("model",)
+    timeout = 600
 
-    def track_cold(self):
+    def setup(self, model):
+        since(model)
+
+    def track_cold(self, model):
         with tempfile.TemporaryDirectory() as empty:
-            return _seconds_to_warm_up(NUMBA_CACHE_DIR=empty)
+            return seconds_to_first_fit(model, NUMBA_CACHE_DIR=empty)
 
-    def track_cached(self):
-        _seconds_to_warm_up()
-        return _seconds_to_warm_up()
+    def track_cached(self, model):
+        seconds_to_first_fit(model)
+        return min(seconds_to_first_fit(model) for _ in range(3))
 
     track_cold.unit = track_cached.unit = "seconds"
 
 
-def _seconds_to_warm_up(**environment):
+def seconds_to_first_fit(model, **environment):
+    """Return how long a new process takes to fit."""
     printed = subprocess.run(
-        [sys.executable, "-c", WARM_UP],
+        [sys.executable, "-c", FIRST_FIT, model],
         env={**os.environ, **environment},
         check=True,
         capture_output=True,
