@@ -43,7 +43,7 @@ def run(X, start, covariance_type, n_iter):
         script = ["Rscript", "--vanilla", str(_SCRIPT), str(folder)]
         return [*script, n_rows, n_features, model, str(n_iter)]
 
-    # The log-likelihood asked for is that before the last iteration, with which mclust's
-    # loop ends; so one iteration fewer is timed.
+    # The log-likelihood asked for is that before the last iteration: mclust's loop ends
+    # there, so one iteration fewer is timed.
     covariances = own_runtime.covariances(start, covariance_type)
     return own_runtime.run(command, X.T, start, covariances, n_iter - 1)
