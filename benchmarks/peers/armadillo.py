@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.interface import Parameters, Result
-from benchmarks.peers.timing import Timing
+from benchmarks.peers import own_runtime
 
 NAME = "Armadillo"
 DTYPE = np.float64
 COVARIANCE_TYPES = ("full", "diag")
 
 _SOURCE = Path(__file__).with_name("armadillo_peer.cpp")
-_FLAGS = ("-O3", "-march=native", "-fopenmp")
+# As its manual says to compile for speed, without checks of every access.
+_FLAGS = ("-O3", "-march=native", "-fopenmp", "-DARMA_NO_DEBUG")
 
 
 @functools.cache
@@ -30,19 +30,23 @@ def missing():
     return None
 
 
+@functools.cache
+def describe():
+    """Return the versions of the library and of the compiler."""
+    command = [_program(), "version"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def run(X, start, covariance_type, n_iter):
-    with tempfile.TemporaryDirectory() as folder:
-        _write_inputs(Path(folder), X, start, covariance_type)
-        printed = subprocess.run(
-            [_program(), folder, *map(str, X.shape), covariance_type, str(n_iter)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        parameters = _read_parameters(Path(folder), start)
-    one_seconds, all_seconds, log_likelihood = map(float, printed.split())
-    timing = Timing(n_iter, one_seconds, all_seconds)
-    return Result(timing, log_likelihood, parameters)
+    n_rows, n_features = map(str, X.shape)
+
+    def command(folder):
+        sizes = [n_rows, n_features, covariance_type, str(n_iter)]
+        return [_program(), str(folder), *sizes]
+
+    # A row-major (N, D) array has the bytes of Armadillo's column-major (D, N) matrix.
+    covariances = own_runtime.covariances(start, covariance_type)
+    return own_runtime.run(command, X, start, covariances, n_iter)
 
 
 @functools.cache
@@ -57,26 +61,3 @@ def _program():
 @functools.cache
 def _build_folder():
     return tempfile.TemporaryDirectory()
-
-
-def _write_inputs(folder, X, start, covariance_type):
-    # A row-major (N, D) array has the bytes of Armadillo's column-major (D, N) matrix.
-    inverse = np.linalg.inv if covariance_type == "full" else np.reciprocal
-    arrays = {
-        "data": X,
-        "weights": start.weights,
-        "means": start.means,
-        "covariances": inverse(start.precisions),
-    }
-    for name, array in arrays.items():
-        np.ascontiguousarray(array, dtype=DTYPE).tofile(folder / name)
-
-
-def _read_parameters(folder, start):
-    shapes = Parameters(start.weights.shape, start.means.shape, start.precisions.shape)
-    return Parameters(
-        *(
-            np.fromfile(folder / name, dtype=DTYPE).reshape(shape)
-            for name, shape in shapes._asdict().items()
-        )
-    )

@@ -4,10 +4,12 @@
 //
 // FOLDER holds raw doubles: data, weights, means, covariances. The last three are
 // replaced by the fit. Prints the seconds of one iteration with its set-up, the seconds
-// of all of them, and the mean log-likelihood that the last iteration started from.
+// of all of them, the mean log-likelihood that the last iteration started from, and the
+// bytes by which EM raised the peak of this process (-1 where that is unknown).
 #include <armadillo>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <string>
 
 using arma::uword;
@@ -22,6 +24,15 @@ Array load(const std::string& path) {
 template <class Array>
 void save(const Array& array, const std::string& path) {
   array.save(path, arma::raw_binary);
+}
+
+// The peak of resident memory since it was last reset, which only Linux tells.
+double peak_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (double kilobytes; word == "VmHWM:" && status >> kilobytes)
+      return 1024 * kilobytes;
+  return -1;
 }
 
 // A variance floor of zero stands for the smallest normal number: no floor, in effect.
@@ -41,6 +52,8 @@ double seconds_to_learn(Model& model, const arma::mat& data, uword n_iter) {
 // What learn() takes with no iteration at all, its checks and copies, is taken off.
 template <class Model>
 void measure(Model& model, const arma::mat& data, uword n_iter) {
+  std::ofstream("/proc/self/clear_refs") << 5 << std::flush;
+  const double bytes = peak_bytes();
   const double one_seconds = seconds_to_learn(model, data, 1);
   const double set_up_seconds = seconds_to_learn(model, data, 0);
   double all_seconds = one_seconds;
@@ -49,10 +62,17 @@ void measure(Model& model, const arma::mat& data, uword n_iter) {
     if (i + 1 == n_iter) log_likelihood = model.sum_log_p(data) / double(data.n_cols);
     all_seconds += seconds_to_learn(model, data, 1) - set_up_seconds;
   }
-  std::printf("%.17g %.17g %.17g\n", one_seconds, all_seconds, log_likelihood);
+  const double added = bytes < 0 ? -1 : peak_bytes() - bytes;
+  std::printf("%.17g %.17g %.17g %.17g\n", one_seconds, all_seconds, log_likelihood,
+              added);
 }
 
 int main(int, char** argv) {
+  if (std::string(argv[1]) == "version") {
+    std::printf("Armadillo %s (g++ %s)", arma::arma_version::as_string().c_str(),
+                __VERSION__);
+    return 0;
+  }
   const std::string folder = std::string(argv[1]) + "/";
   const uword n_rows = std::stoull(argv[2]), n_features = std::stoull(argv[3]);
   const bool full = std::string(argv[4]) == "full";

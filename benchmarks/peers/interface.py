@@ -21,12 +21,14 @@ class Result(NamedTuple):
     """What a run of EM took and where it arrived.
 
     ``log_likelihood`` is the mean over rows under the parameters that the last
-    iteration started from: what scikit-learn calls ``lower_bound_``.
+    iteration started from: what scikit-learn calls ``lower_bound_``. ``added_bytes`` is
+    told by peers with a process of their own: by how much EM raised its peak.
     """
 
     timing: Timing
     log_likelihood: float
     parameters: Parameters
+    added_bytes: float | None = None
 
 
 class Peer(Protocol):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from benchmarks.peers.memory import megabytes_added
+
 
 class Plan(NamedTuple):
     repeats: int
@@ -23,6 +25,10 @@ class Plan(NamedTuple):
     def asked(self, bound):
         """Return what is asked for, which is nothing of a smoke run's tiny sizes."""
         return None if self.smoke else bound
+
+    def megabytes_added(self, prepare, *arguments):
+        """Return what ``memory.megabytes_added`` does, where sizes are worth it."""
+        return None if self.smoke else megabytes_added(prepare, *arguments)
 
 
 def matches(wanted, label):

@@ -20,6 +20,7 @@ def run(X, start, covariance_type, n_iter):
     import torch
 
     rows = torch.from_numpy(X)
+    _model(start, covariance_type)  # importing pomegranate is no part of a fit
 
     def fit(n_iterations):
         model = _model(start, covariance_type)

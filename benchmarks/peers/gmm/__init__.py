@@ -20,3 +20,5 @@ SECTIONS = {
     "scaling": ("Four times the rows", arithmetic.scaling),
     "memory": ("Memory added by fit", memory.rows),
 }
+# Those with a ratio to each peer, which README shows.
+IN_README = ("iteration",)

@@ -1,6 +1,8 @@
 """One EM iteration: fastem against its peers, and in float32 against float64."""
 
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
+from importlib import import_module
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from benchmarks.data import blobs
 from benchmarks.peers import (
     armadillo,
     fastem_adapter,
+    mclust_peer,
     pomegranate_peer,
     scikit_learn,
 )
@@ -16,7 +19,7 @@ from benchmarks.peers.interface import check_agreement
 from benchmarks.peers.plan import compare
 from benchmarks.peers.timing import alternate, spread_per_iteration
 
-PEERS = (scikit_learn, armadillo, pomegranate_peer)
+PEERS = (scikit_learn, armadillo, mclust_peer, pomegranate_peer)
 ASKED_OF_ARMADILLO = 5
 ASKED_OF_FLOAT32 = 1.6
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-5}
@@ -33,12 +36,28 @@ def _against(peer, case, plan):
     theirs = _runner(peer, case, peer.DTYPE)
     ours = _runner(fastem_adapter, case, peer.DTYPE)
     asked = {scikit_learn: case.asked, armadillo: ASKED_OF_ARMADILLO}.get(peer)
+    race = _race(theirs, ours, plan, TOLERANCE[peer.DTYPE], asked)
     return {
         "N, D, K": case.size,
         "covariance": case.covariance_type,
         "peer": f"{peer.NAME}, {np.dtype(peer.DTYPE).name}",
-        **_race(theirs, ours, plan, TOLERANCE[peer.DTYPE], asked),
+        **race,
+        "peer MB": _megabytes(plan, peer, case, peer.DTYPE),
+        "fastem MB": _megabytes(plan, fastem_adapter, case, peer.DTYPE),
     }
+
+
+@cache
+def _megabytes(plan, peer, case, dtype):
+    return plan.megabytes_added(_prepare, peer.__name__, case, dtype)
+
+
+def _prepare(name, case, dtype):
+    """Return a call that runs two iterations, its kernels loaded."""
+    peer = import_module(name)
+    few = max(4_000, 4 * case.n_features * case.n_components)
+    _runner(peer, replace(case, n_rows=few, n_iter=2), dtype)()
+    return _runner(peer, replace(case, n_iter=2), dtype)
 
 
 def float32(plan):

@@ -17,3 +17,5 @@ SECTIONS = {
     "sequences": ("Many short sequences and one long one", sequences.rows),
     "memory": ("Anonymous memory added, rows in a mapped file", memory.rows),
 }
+# Those with a ratio to each peer, which README shows.
+IN_README = ("em", "inference", "dynamax")

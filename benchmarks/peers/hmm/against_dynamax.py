@@ -27,8 +27,8 @@ def rows(plan):
         X = X.astype(dynamax_peer.DTYPE)
         model = fastem_chain.make(start)
         for task in dynamax_peer.METHODS:
-            theirs = dynamax_peer.compiled(task, X, start)
-            first_seconds, _ = stopwatch(theirs)
+            compile_seconds, theirs = dynamax_peer.compiled(task, X, start)
+            theirs()
             ours = partial(getattr(model, OUR_METHODS[task]), X)
             ours()  # compiles or loads
             their_calls, our_calls = alternate(
@@ -39,12 +39,28 @@ def rows(plan):
             yield {
                 "task": task,
                 "K, D, T": case.size,
-                "dynamax compiles, s": max(first_seconds - their_seconds.median, 0.0),
+                "peer": dynamax_peer.NAME,
+                "compile s": compile_seconds,
                 **compare(
                     their_seconds, spread([seconds for seconds, _ in our_calls]), None
                 ),
                 "differ": differ,
+                "peer MB": plan.megabytes_added(_prepare_theirs, task, case),
+                "fastem MB": plan.megabytes_added(_prepare_ours, task, case),
             }
+
+
+def _prepare_theirs(task, case):
+    X, start = case.data()
+    return dynamax_peer.compiled(task, X, start)[1]
+
+
+def _prepare_ours(task, case):
+    X, start = case.data()
+    X = X.astype(dynamax_peer.DTYPE)
+    call = getattr(fastem_chain.make(start), OUR_METHODS[task])
+    call(X[:1_000])  # loads kernels
+    return partial(call, X)
 
 
 def _check(theirs, ours):

@@ -1,6 +1,7 @@
 """Best paths, posteriors and scores of equal models, fastem against hmmlearn."""
 
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 
@@ -41,7 +42,21 @@ def rows(plan):
                     spread([seconds for seconds, _ in our_calls]),
                     plan.asked(getattr(case.asked, task, None)),
                 ),
+                "peer MB": plan.megabytes_added(
+                    _prepare, hmmlearn_peer.__name__, case, method, implementation
+                ),
+                "fastem MB": plan.megabytes_added(
+                    _prepare, fastem_chain.__name__, case, method
+                ),
             }
+
+
+def _prepare(peer, case, method, *implementation):
+    """Return a call whose kernels are loaded."""
+    X, start = case.data()
+    call = getattr(import_module(peer).make(start, *implementation), method)
+    call(X[:1_000])
+    return partial(call, X)
 
 
 def _check_path(theirs, ours):
