@@ -3,7 +3,7 @@
 import click
 
 import fastem
-from fastem.cli import demo, fit, infer, info, warmup
+from fastem.cli import bench, demo, fit, infer, info, warmup
 from fastem.cli.common import Interrupted, paragraph
 
 
@@ -41,6 +41,7 @@ for command in (
     infer.sample,
     info.info,
     warmup.warmup,
+    bench.bench,
     demo.demo,
 ):
     main.add_command(command)

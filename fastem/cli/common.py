@@ -34,25 +34,19 @@ class Interrupted(click.ClickException):
         click.echo(f"\n{self.message}", err=True)
 
 
-class ModelCommand(click.Command):
+class PlainCommand(click.Command):
     """A command that shows bad data, bad files and warnings as one line each.
 
-    It has the options ``--json``, which its function gets as ``as_json``, and
-    ``--debug``.
+    It has the option ``--debug``.
     """
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.params += [
-            click.Option(
-                ["--json", "as_json"],
-                is_flag=True,
-                help="Print the report as one JSON object.",
-            ),
+        self.params.append(
             click.Option(
                 ["--debug"], is_flag=True, help="Show where in the code errors arise."
-            ),
-        ]
+            )
+        )
 
     def invoke(self, ctx):
         """Run the command."""
@@ -68,6 +62,21 @@ class ModelCommand(click.Command):
                 if isinstance(error, InvalidParameterError):
                     raise click.UsageError(_one_line(error), ctx) from error
                 raise click.ClickException(_one_line(error)) from error
+
+
+class ModelCommand(PlainCommand):
+    """A plain command with ``--json``, which its function gets as ``as_json``."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.params.insert(
+            -1,
+            click.Option(
+                ["--json", "as_json"],
+                is_flag=True,
+                help="Print the report as one JSON object.",
+            ),
+        )
 
 
 def paragraph(title, *lines):
@@ -102,16 +111,17 @@ def note(message):
     print(message, file=sys.stderr)
 
 
-def check_output(path, force, inputs=()):
+def check_output(path, force, inputs=(), option="--out"):
     """Refuse an output that is there already, or is an input, or cannot be written."""
+    hint = f"'{option}'"
     for other in inputs:
         if path.exists() and path.samefile(other):
-            raise click.BadParameter(f"{path} is read, too", param_hint="'--out'")
+            raise click.BadParameter(f"{path} is read, too", param_hint=hint)
     if path.exists() and not force:
         raise click.BadParameter(
-            f"{path} exists already; --force replaces it", param_hint="'--out'"
+            f"{path} exists already; --force replaces it", param_hint=hint
         )
-    check_writable(path, "'--out'")
+    check_writable(path, hint)
 
 
 def check_table(path):

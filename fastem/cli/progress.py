@@ -58,6 +58,20 @@ def rows_progress(what, n_rows):
         yield lambda n_read, of: progress.update(task, completed=n_read)
 
 
+@contextmanager
+def steps_progress(n_steps):
+    """Yield ``begin(name)`` that shows which of some steps begins."""
+    if not _can_draw():
+        yield lambda name: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), "{task.description}"
+    with _drawing(*columns) as progress:
+        task = progress.add_task("", total=n_steps, completed=-1)
+        yield lambda name: progress.update(task, advance=1, description=name)
+
+
 def _can_draw():
     """Say whether there is a terminal, and rich to draw on it."""
     return sys.stderr.isatty() and importlib.util.find_spec("rich") is not None

@@ -1,0 +1,1 @@
+"""How fast the kernels are on this machine, and how fast it would let them be."""
