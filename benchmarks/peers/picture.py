@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.peers.readme import grouped
+from benchmarks.peers.readme import case_columns, grouped
 
 MARKS = "osD^vP"
 INCHES_PER_CASE = 0.27
@@ -12,7 +12,11 @@ def draw(path, report):
     """Write a picture of every section that has ratios."""
     from matplotlib.figure import Figure
 
-    panels = {title: grouped(rows) for title, rows in report.sections.items() if rows}
+    panels = {
+        f"{title}: {' · '.join(case_columns(rows))}": grouped(rows)
+        for title, rows in report.sections.items()
+        if rows
+    }
     peers = list(
         dict.fromkeys(row["peer"] for rows in report.sections.values() for row in rows)
     )
@@ -31,7 +35,7 @@ def draw(path, report):
     )
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
 
 
 def _draw_panel(axis, title, cases, peers):

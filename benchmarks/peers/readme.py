@@ -21,17 +21,25 @@ def write(path, name, report, picture=None):
     path.write_text(marked.sub(lambda _: block, text))
 
 
+def case_columns(rows):
+    """Return the columns that tell the cases of a section apart."""
+    return [column for column in CASE_COLUMNS if column in rows[0]]
+
+
 def grouped(rows):
     """Return a dict of case, as a tuple, to a dict of peer to row."""
+    columns = case_columns(rows)
     cases = {}
     for row in rows:
-        case = tuple(str(row[column]) for column in CASE_COLUMNS if column in row)
+        case = tuple(str(row[column]) for column in columns)
         cases.setdefault(case, {})[row["peer"]] = row
     return cases
 
 
 def _paragraphs(path, report, picture):
     for title, rows in report.sections.items():
+        if not rows:  # all its peers are missing
+            continue
         yield f"{title}:"
         yield _table(rows)
     if picture:
@@ -44,7 +52,7 @@ def _paragraphs(path, report, picture):
 
 def _table(rows):
     peers = list(dict.fromkeys(row["peer"] for row in rows))
-    columns = [column for column in CASE_COLUMNS if column in rows[0]]
+    columns = case_columns(rows)
     lines = [[*columns, "fastem", *peers], ["---"] * (len(columns) + 1 + len(peers))]
     for case, by_peer in grouped(rows).items():
         first = next(iter(by_peer.values()))
