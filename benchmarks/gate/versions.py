@@ -16,7 +16,10 @@ class NoBase(Exception):
 def git(root, *arguments, text=True):
     """Return what a git command prints."""
     command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=text)
+    try:
+        done = subprocess.run(command, capture_output=True, text=text)
+    except FileNotFoundError:
+        raise NoBase("git is not installed") from None
     if done.returncode:
         error = done.stderr if text else done.stderr.decode()
         raise NoBase(f"git {' '.join(arguments)}: {error.strip() or 'found nothing'}")
