@@ -185,8 +185,9 @@ def read_sequences(
         known = _read_columns(source, known)
         mapped = _mapped(estimator, source, lengths)
         if mapped is not None:
-            X = check_observations(estimator, mapped, reset=reset)
-            sequences = make_sequences(X, lengths, **known, n_states=n_states)
+            with naming_rows(source.name, 0):
+                X = check_observations(estimator, mapped, reset=reset)
+                sequences = make_sequences(X, lengths, **known, n_states=n_states)
             return ArraySequences(sequences, source)
         check_features(estimator, source, reset=reset)
         arrays = check_known(**known, n_rows=source.n_rows, n_states=n_states)
@@ -208,11 +209,14 @@ def read_sequences(
 
 def sequence_blocks_of(model, shapes, X, lengths):
     """Yield the sequences of an array, all at once, or of a source, block by block."""
-    source = open_source(X) if is_source(X) else None
-    if source is not None:
-        X = _mapped(model, source, lengths)
-    if X is not None:
+    if not is_source(X):
         yield make_sequences(model._check_rows(X, shapes), lengths)
+        return
+    source = open_source(X)
+    mapped = _mapped(model, source, lengths)
+    if mapped is not None:
+        with naming_rows(source.name, 0):
+            yield make_sequences(model._check_rows(mapped, shapes), lengths)
         return
     check_features(model, source, reset=False)
     first_row = 0
