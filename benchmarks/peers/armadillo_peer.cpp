@@ -3,15 +3,14 @@
 //     armadillo_peer FOLDER ROWS FEATURES full|diag ITERATIONS
 //
 // FOLDER holds raw doubles: data, weights, means, covariances. The last three are
-// replaced by the fit. Prints the seconds of one iteration with its set-up, the seconds
-// of all of them, the mean log-likelihood that the last iteration started from, and the
-// bytes by which EM raised the peak of this process (-1 where that is unknown).
+// replaced by the fit. Prints the seconds of one iteration with its set-up and of all,
+// the mean log-likelihood that the last iteration started from, and the bytes by which
+// EM raised the peak of this process (-1: unknown).
 #include <armadillo>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <string>
-
 using arma::uword;
 
 template <class Array>
