@@ -32,9 +32,10 @@ def missing():
 
 @functools.cache
 def describe():
-    """Return the versions of the library and of the compiler."""
-    command = [_program(), "version"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    """Return its version, which its program prints where it is told nothing."""
+    return subprocess.run(
+        _program(), check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def run(X, start, covariance_type, n_iter):

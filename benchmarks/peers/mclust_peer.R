@@ -12,8 +12,8 @@ arguments <- commandArgs(trailingOnly = TRUE)
 folder <- arguments[1]
 n_rows <- as.integer(arguments[2])
 n_features <- as.integer(arguments[3])
-model <- arguments[4]
 n_iter <- as.integer(arguments[5])
+model <- arguments[4]
 
 load_raw <- function(name) {
   path <- file.path(folder, name)
@@ -41,9 +41,7 @@ shape_and_scale <- function(variances) {
   list(scale = scale, shape = sweep(variances, 2, scale, "/"))
 }
 variance <- switch(model,
-  VVV = list(cholsigma = array(
-    apply(array(covariances, square), 3, chol), square
-  )),
+  VVV = list(cholsigma = array(apply(array(covariances, square), 3, chol), square)),
   EEE = list(cholSigma = chol(matrix(covariances, n_features))),
   VVI = shape_and_scale(array(covariances, per_component)),
   VII = list(sigmasq = covariances)
@@ -85,6 +83,4 @@ save_raw(switch(model,
   VVI = sweep(variance$shape, 2, variance$scale, "*"),
   VII = variance$sigmasq
 ), "covariances")
-cat(sprintf(
-  "%.17g", c(one_seconds, fit$seconds, fit$loglik / n_rows, added)
-), "\n")
+cat(sprintf("%.17g", c(one_seconds, fit$seconds, fit$loglik / n_rows, added)), "\n")

@@ -16,8 +16,9 @@ COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 _SCRIPT = Path(__file__).with_name("mclust_peer.R")
 _MODELS = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 _VERSIONS = (
-    'cat("mclust", format(packageVersion("mclust")), paste0("(", R.version$language),'
-    ' paste0(getRversion(), ", BLAS ", basename(extSoftVersion()["BLAS"]), ")"))'
+    'blas <- basename(dirname(extSoftVersion()["BLAS"]));'
+    'cat("mclust", format(packageVersion("mclust")),'
+    ' sprintf("(R %s, BLAS %s)", getRversion(), blas))'
 )
 
 
