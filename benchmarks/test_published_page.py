@@ -76,7 +76,8 @@ def published(tmp_path_factory):
 
     asv("machine", "--yes")
     chosen = [option for name in BENCHMARKS for option in ("--bench", name)]
-    asv("run", "--quick", "-E", "existing", "--set-commit-hash", "HEAD", *chosen)
+    here = ("-E", "existing", "--set-commit-hash", "HEAD")
+    asv("run", "--quick", "--launch-method", "forkserver", *here, *chosen)
     asv("publish")
     serve_libraries_from(folder / "html")
     return folder / "html"
