@@ -16,7 +16,7 @@ from benchmarks.peers.timing import alternate, spread, stopwatch
 # What rounding to float32 does to probabilities. It does more to paths: dynamax adds
 # logarithms up over all steps: so paths are judged by their log-probability in float64.
 PROBABILITIES = 1e-2
-PATHS = 1e-3
+PATHS = 1e-3  # measured: up to 1e-4 below, and 0.4 % of the states others
 OUR_METHODS = {"filter": "filter", "smoother": "predict_proba", "Viterbi": "predict"}
 
 
