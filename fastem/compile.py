@@ -27,7 +27,7 @@ REASSOCIATE = {"contract", "reassoc", "nsz", "arcp"}
 # Error-free transformations such as (x + magic) - magic must not be reassociated.
 ROUNDING_EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
 
-_SOURCE_ROOMS = ("kernels", "families", "models")
+_SOURCE_ROOMS = ("kernels", "families", "models", "bench")
 
 tile_function = register_jitable(
     fastmath=REASSOCIATE, error_model="numpy", forceinline=True, _nrt=False

@@ -14,7 +14,8 @@ from fastem.estimators.hmm.validation import make_sequences
 from fastem.families.gaussian_diag import DIAG
 from fastem.models import hmm, mixture
 from fastem.models.decoding import viterbi
-from fastem.models.kmeans import centers_frame, lloyd_step
+from fastem.models.kmeans import Centers, centers_frame
+from fastem.models.kmeans import e_step as kmeans_e_step
 from fastem.models.stretches import Reach
 
 # N, D, K and the covariance type.
@@ -206,8 +207,8 @@ def _kmeans_case(n_rows, D, K):
 
 def _kmeans(n_rows, D, K):
     X, means = _rows(n_rows, D, K, FLOAT64)
-    frame = centers_frame(means, X.dtype)
-    return functools.partial(lloyd_step, X, np.empty(0, X.dtype), means, frame)
+    params = Centers(means, centers_frame(means, X.dtype))
+    return functools.partial(kmeans_e_step, params, X, np.empty(0, X.dtype))
 
 
 @functools.lru_cache(maxsize=1)
