@@ -21,33 +21,26 @@ from fastem.execution import rows as execution
 
 from .common import assert_same_bits, blobs
 from .reference import kmeans as oracle
-from .test_sources import NAMES, STORES, parquet, table
+from .test_sources import (
+    NAMES,
+    SOURCES,
+    STORES,
+    TOLERANCE,
+    parquet,
+    table,
+    weights,
+)
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, D, K = 500, 3, 4
 
-# To estimators a frame in memory is an array.
-SOURCES = sorted(STORES.keys() - {"polars DataFrame"})
-
-# Kernels in single precision round within tiles of rows, which blocks cut elsewhere.
-TOLERANCE = {
-    np.float64: {"rtol": 1e-10, "atol": 1e-10},
-    np.float32: {"rtol": 3e-6, "atol": 3e-6},
-}
 DTYPES = tuple(TOLERANCE)
 
 
 def rows(dtype=np.float64, n_rows=N):
     return blobs(n_rows, D, K, seed=2, spread=1.0).astype(dtype)
-
-
-def weights(n_rows=N):
-    """Some rows count for nothing, among them a whole block."""
-    weight = np.random.default_rng(5).choice([0.0, 0.5, 1.0, 3.0], n_rows)
-    weight[100:200] = 0.0
-    return weight
 
 
 def kmeans(**kwargs):

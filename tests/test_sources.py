@@ -148,6 +148,24 @@ STORES = {
     "callable": lambda X, folder: lambda: iter(ragged(X)),
     "callable of data frames": lambda X, folder: lambda: map(frame, ragged(X)),
 }
+
+# To estimators a frame in memory is an array.
+SOURCES = sorted(STORES.keys() - {"polars DataFrame"})
+
+# Kernels in single precision round within tiles of rows, which blocks cut elsewhere.
+TOLERANCE = {
+    np.float64: {"rtol": 1e-10, "atol": 1e-10},
+    np.float32: {"rtol": 3e-6, "atol": 3e-6},
+}
+
+
+def weights(n_rows=N):
+    """Some rows count for nothing, among them a whole block."""
+    weight = np.random.default_rng(5).choice([0.0, 0.5, 1.0, 3.0], n_rows)
+    weight[100:200] = 0.0
+    return weight
+
+
 AS_THEY_COME = ("list", "tuple", "callable", "callable of data frames")
 
 

@@ -33,20 +33,20 @@ from .common import (
 )
 from .test_hmm_cases import case, model_of, new_model
 from .test_hmm_cases import fit as fit_chain
-from .test_sources import NAMES, STORES, parquet, table
+from .test_sources import (
+    NAMES,
+    SOURCES,
+    STORES,
+    TOLERANCE,
+    parquet,
+    table,
+    weights,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, D, K = 500, 3, 3
 
-# To estimators a frame in memory is an array.
-SOURCES = sorted(STORES.keys() - {"polars DataFrame"})
-
-# Kernels in single precision round within tiles of rows, which blocks cut elsewhere.
-TOLERANCE = {
-    np.float64: {"rtol": 1e-10, "atol": 1e-10},
-    np.float32: {"rtol": 3e-6, "atol": 3e-6},
-}
 DTYPES = tuple(TOLERANCE)
 
 
@@ -62,13 +62,6 @@ def mixture(covariance_type="full", max_iter=6, **kwargs):
 
 def fitted(covariance_type="full", dtype=np.float64):
     return fit(mixture(covariance_type), rows(dtype))
-
-
-def weights(n_rows=N):
-    """Some rows count for nothing, among them a whole block."""
-    weight = np.random.default_rng(5).choice([0.0, 0.5, 1.0, 3.0], n_rows)
-    weight[100:200] = 0.0
-    return weight
 
 
 def assert_same_model(got, want, dtype=np.float64):
