@@ -6,7 +6,6 @@ import subprocess
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 
 import joblib
 import llvmlite.binding as llvm
@@ -14,6 +13,7 @@ import numba
 from threadpoolctl import threadpool_info
 
 import fastem
+from fastem.bench.machine import processor
 
 _OPENBLAS_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
@@ -26,7 +26,7 @@ def describe(*more_packages):
     packages = (*_PACKAGES, *(name for name in more_packages if find_spec(name)))
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return [
-        f"{_processor()} ({llvm.get_host_cpu_name()}), {joblib.cpu_count()} cores, "
+        f"{processor()} ({llvm.get_host_cpu_name()}), {joblib.cpu_count()} cores, "
         f"{numba.get_num_threads()} Numba threads, {platform.platform()}",
         f"fastem {fastem.__version__}, Python {platform.python_version()}, {versions}",
         *(
@@ -45,15 +45,6 @@ def openblas():
         if library["internal_api"] == "openblas"
     }
     return sorted(found)
-
-
-def _processor():
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _warnings():

@@ -17,7 +17,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 def describe_machine():
     """Return what makes timings of two machines incomparable, by name."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "microarchitecture": llvm.get_host_cpu_name(),
         "threads": numba.config.NUMBA_NUM_THREADS,
         "system": f"{platform.system()} {platform.machine()}",
@@ -34,7 +34,8 @@ def describe_versions():
     }
 
 
-def _processor():
+def processor():
+    """Return the processor's name, as the system tells it."""
     if _CPUINFO.exists():
         for line in _CPUINFO.read_text().splitlines():
             if line.startswith("model name"):
