@@ -23,8 +23,8 @@ from benchmarks.peers.report import Report
 
 CASE = "diag-8"
 
-# The E-step works out densities again, once or twice: the same result, later. It takes
-# 15 % longer on Zen 3; a plant of nine tenths of that was measured at 11 to 13 %.
+# The E-step works out densities again, once or twice: the same result, later (measured
+# on Zen 3: by 14 to 19 %).
 DENSITY = "                joint_log_density(tile_params, scratch, p)\n"
 MORE_WORK = (
     "models/mixture.py",

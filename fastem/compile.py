@@ -44,7 +44,7 @@ JIT_DISABLED = bool(config.DISABLE_JIT)
 
 
 def _has_many_registers():
-    """Say whether the processor has 32 vector registers, as by AVX-512, and not 16."""
+    """Say whether AVX-512 gives the processor 32 vector registers."""
     features = config.CPU_FEATURES
     if features is None:
         return get_host_cpu_features().get("avx512vl", False)
