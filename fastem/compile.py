@@ -29,9 +29,13 @@ ROUNDING_EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 _SOURCE_ROOMS = ("kernels", "families", "models", "bench")
 
-tile_function = register_jitable(
-    fastmath=REASSOCIATE, error_model="numpy", forceinline=True, _nrt=False
-)
+TILE_OPTIONS = {
+    "fastmath": REASSOCIATE,
+    "error_model": "numpy",
+    "forceinline": True,
+    "_nrt": False,
+}
+tile_function = register_jitable(**TILE_OPTIONS)
 """Decorator of the functions that kernels are made of; plain Python without the JIT.
 
 They do not count references, so they must not return arrays to functions that do.
@@ -103,11 +107,6 @@ def data_type(dtype, ndim, layout="A"):
     A writable array, or one of a stricter layout, is taken without another compilation.
     """
     return types.Array(getattr(types, dtype), ndim, layout, readonly=True)
-
-
-def layout(X):
-    """Return the layout to compile for: contiguous rows read faster than any others."""
-    return "C" if X.flags.c_contiguous else "A"
 
 
 class _MachineCode(types.WrapperAddressProtocol):

@@ -80,9 +80,7 @@ def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTUR
 
 def _kmeans_steps(dtype):
     return {
-        f"k-means {make.__name__.removeprefix('make_')} {dtype}": partial(
-            make, dtype, "C"
-        )
+        f"k-means {make.__name__.removeprefix('make_')} {dtype}": partial(make, dtype)
         for make in (make_seeding, make_lloyd, make_assign)
     }
 
@@ -90,7 +88,7 @@ def _kmeans_steps(dtype):
 def _mixture_steps(covariance_types, dtype):
     return {
         f"{kind} {make.__name__.removeprefix('make_')} {dtype}": partial(
-            make, kind, dtype, "C"
+            make, kind, dtype
         )
         for kind in covariance_types
         for make in (make_e_step, make_posterior)
@@ -99,14 +97,13 @@ def _mixture_steps(covariance_types, dtype):
 
 def _chain_steps(family, dtype):
     """Return what hidden Markov models of a family run, the slow ways included."""
-    end = dtype, "C"
     builds = {
-        "chain": partial(make_smoother, family, SCALED, *end),
-        "log chain": partial(make_smoother, family, LOG, *end),
-        "path": partial(make_decoder, family, *end),
-        "sweep": partial(make_sweep, family, STEPS_OF[SCALED], *end),
-        "log sweep": partial(make_sweep, family, STEPS_OF[LOG], *end),
-        "path sweep": partial(make_sweep, family, (best_step,), *end),
+        "chain": partial(make_smoother, family, SCALED, dtype),
+        "log chain": partial(make_smoother, family, LOG, dtype),
+        "path": partial(make_decoder, family, dtype),
+        "sweep": partial(make_sweep, family, STEPS_OF[SCALED], dtype),
+        "log sweep": partial(make_sweep, family, STEPS_OF[LOG], dtype),
+        "path sweep": partial(make_sweep, family, (best_step,), dtype),
     }
     return {f"{family.name} {name} {dtype}": make for name, make in builds.items()}
 

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastem.kernels import products, responsibilities, sparse, tiles
+from fastem.kernels import (
+    lanes,
+    maxima,
+    products,
+    registers,
+    responsibilities,
+    sparse,
+    tiles,
+)
 from fastem.kernels.tiles import LANES, STRIDE
 
 DTYPES = (np.float64, np.float32)
@@ -97,7 +105,7 @@ def test_multiply(rng, dtype, n_rows, n_columns):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("width", [products.WIDE, products.NARROW], ids=len)
+@pytest.mark.parametrize("width", [lanes.WIDE, lanes.NARROW], ids=len)
 def test_subtract_lower_norm(rng, dtype, size, width):
     lower = np.tril(rng.normal(size=(size, size))).astype(dtype)
     # What lies above the diagonal must not be read, nor lanes past the width written.
@@ -156,6 +164,94 @@ def test_add_lower_outer(rng, dtype, n_lanes, size):
         total,
     )
     np.testing.assert_allclose(total, want, **TOLERANCE[dtype])
+
+
+WIDTHS = pytest.mark.parametrize("width", [lanes.WIDE, (0,) * 2], ids=len)
+
+
+@WIDTHS
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(("first", "end"), [(0, 12), (4, 8), (8, 8)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_product(rng, dtype, first, end, fresh, width):
+    matrix = rng.normal(size=(8, 12)).astype(dtype)
+    x, out = (rng.normal(size=(LANES, size)).astype(dtype) for size in (12, 4))
+    want = x[:, first:end].astype(float) @ matrix[4:8, first:end].T
+    want += 0 if fresh else out
+    want[16 * len(width) :] = out[16 * len(width) :]
+    got = to_tile(out)
+    run_over_lanes(registers.add_product, matrix, first, end, fresh, x, got, width)
+    np.testing.assert_allclose(from_tile(got, 4), want, **TOLERANCE[dtype])
+
+
+@WIDTHS
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(("first", "end"), [(0, 12), (4, 8), (8, 8)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_best_sum(rng, dtype, first, end, fresh, width):
+    matrix = rng.normal(size=(8, 12)).astype(dtype)
+    matrix[5], matrix[6, 4] = -np.inf, -np.inf
+    x, out = (rng.normal(size=(LANES, size)).astype(dtype) for size in (12, 4))
+    x[7] = -np.inf
+    sums = x[:, None, first:end] + matrix[4:8, first:end]
+    want = np.full_like(out, -np.inf) if fresh else out.copy()
+    want = np.maximum(want, sums.max(axis=2, initial=-np.inf))
+    want[16 * len(width) :] = out[16 * len(width) :]
+    got = to_tile(out)
+    run_over_lanes(registers.add_best_sum, matrix, first, end, fresh, x, got, width)
+    np.testing.assert_array_equal(from_tile(got, 4), want)
+
+
+def run_over_lanes(function, matrix, first, end, fresh, x, out, width):
+    """Combine rows 4..8 of a matrix with rows first..end of a tile, in all lanes."""
+    tile = to_tile(x)
+    call = compiled(function)
+    step = compiled(registers.block_lanes)(tile, width)
+    for lane in range(0, 16 * len(width), step):
+        call(matrix, 4, first, end, fresh, tile, out, lane, width)
+
+
+@WIDTHS
+@pytest.mark.parametrize("n_rows", [0, 1, 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_set_largest(rng, dtype, n_rows, width):
+    x = rng.normal(size=(LANES, n_rows)).astype(dtype)
+    x[3], x[4:6, :1], x[9] = -np.inf, np.nan, -5
+    out = rng.normal(size=LANES).astype(dtype)
+    want = np.fmax.reduce(x, axis=1, initial=-3)
+    want[16 * len(width) :] = out[16 * len(width) :]
+    compiled(maxima.set_largest)(to_tile(x), n_rows, -3.0, out, width)
+    np.testing.assert_array_equal(out, want)
+
+
+@WIDTHS
+@pytest.mark.parametrize("n_rows", [1, 2, 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_set_best(rng, dtype, n_rows, width):
+    x = rng.normal(size=(LANES, n_rows)).astype(dtype)
+    x[3], x[5] = -np.inf, x[5, 0]
+    largest, best = rng.normal(size=(2, LANES)).astype(dtype)
+    want = np.where(np.arange(LANES) < 16 * len(width), x.max(axis=1), largest)
+    want_best = np.where(np.arange(LANES) < 16 * len(width), x.argmax(axis=1), best)
+    compiled(maxima.set_best)(to_tile(x), n_rows, largest, best, width)
+    np.testing.assert_array_equal(largest, want)
+    np.testing.assert_array_equal(best, want_best)
+
+
+@WIDTHS
+@pytest.mark.parametrize("n_rows", [1, 3, 8])
+def test_set_best_source(rng, n_rows, width):
+    n_lanes = 16 * len(width)
+    matrix = rng.normal(size=(8, 8))
+    scores = rng.normal(size=(LANES, n_rows))
+    scores[5], scores[6] = -np.inf, 0.0
+    state = rng.integers(8, size=LANES).astype(float)
+    matrix[:, int(state[6])] = 1.0
+    sums = scores + matrix[:n_rows, state.astype(int)].T
+    want = np.where(np.arange(LANES) < n_lanes, sums.argmax(axis=1), state)
+    want[5] = state[5]
+    compiled(maxima.set_best_source)(matrix, to_tile(scores), n_rows, state, width)
+    np.testing.assert_array_equal(state, want)
 
 
 @pytest.mark.parametrize("n_lanes", [0, 1, 100, LANES])
@@ -269,17 +365,6 @@ class TestResponsibilities:
         want = np.zeros((LANES, self.K))
         want[:n_rows] = gamma[2 : 2 + n_rows] * weight[:n_rows, None]
         np.testing.assert_array_equal(from_tile(p, self.K), want)
-
-    @pytest.mark.parametrize("dtype", DTYPES)
-    def test_best_components(self, rng, dtype):
-        joint, _ = self.inputs(rng, dtype, 1.0)
-        joint[5] = joint[5, 0]
-        largest, best = np.empty(LANES, dtype), np.empty(LANES, dtype)
-        compiled(responsibilities.best_components)(
-            to_tile(joint), self.K, largest, best
-        )
-        np.testing.assert_array_equal(best, joint.argmax(axis=1))
-        np.testing.assert_array_equal(largest, joint.max(axis=1))
 
     def test_weighted_sum_skips_rows_without_weight(self, rng):
         values, weight = rng.normal(size=LANES), rng.exponential(size=LANES)

@@ -571,9 +571,11 @@ class TestMonitors:
     @pytest.mark.parametrize("make", [mixture, chain])
     def test_see_every_block(self, X, make, monkeypatch):
         monkeypatch.setattr(blocks, "BLOCK_BYTES", 100 * D * 8)
+        monkeypatch.setattr(blocks, "PORTION_BYTES", 100 * D * 8)
+        monkeypatch.setattr(blocks, "PORTION_MULTIPLE", 1)
         told = Told()
-        source = [X[:100], X[100:250], X[250:]]
-        kwargs = {"lengths": [100, 150, 50]} if make is chain else {}
+        source = [X[:100], X[100:200], X[200:]]
+        kwargs = {"lengths": [100, 100, 100]} if make is chain else {}
         with unconverged():
             make(n_iter=2, n_init=1)._fit(source, monitor=told, **kwargs)
         names = [name for name, _ in told.told]
@@ -583,7 +585,7 @@ class TestMonitors:
             *("end_init", "reach", "end"),
         ]
         read = [arguments for name, arguments in told.told if name == "rows"]
-        assert read == 2 * [(0, N), (100, N), (250, N), (N, N)]
+        assert read == 2 * [(0, N), (100, N), (200, N), (N, N)]
 
     def test_progress_says_how_far(self, monkeypatch):
         now = [100.0]

@@ -34,8 +34,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, D, K = 600, 2, 3
 N_BLOCKS = 6
-# Sequences are read until they make a block of this size: each makes one here.
+# Rows are summed in portions of this size, and sequences are read until they make a
+# block of it: each makes one here.
 BLOCK_BYTES = N // N_BLOCKS * D * 8
+SIZES = {
+    "BLOCK_BYTES": BLOCK_BYTES,
+    "PORTION_BYTES": BLOCK_BYTES,
+    "PORTION_MULTIPLE": 1,
+}
 N_KILLS, LONGEST_SECONDS = 20, 0.25
 
 
@@ -122,7 +128,7 @@ def run_killed(kind, folder):
     """
     folder, rng = Path(folder), np.random.default_rng(7)
     checkpoints.SECONDS_BETWEEN_SAVES = 0
-    blocks.BLOCK_BYTES = BLOCK_BYTES
+    vars(blocks).update(SIZES)
     warnings.simplefilter("ignore")
     n_kills = n_finished = 0
     with serial_kernels():
@@ -179,7 +185,8 @@ def test_killed_twenty_times(kind, tmp_path, monkeypatch):
     assert ran.returncode == 0, ran.stderr
     n_finished = int(ran.stdout)
     n_blocks = []
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK_BYTES)
+    for name, value in SIZES.items():
+        monkeypatch.setattr(blocks, name, value)
     want = fit(MODELS[kind](), Watched(parts(rows()), n_blocks.append))
     for i in range(n_finished):
         assert_same(fastem.load(tmp_path / f"finished-{i}.npz"), want)
@@ -271,7 +278,8 @@ CASES = {
 def seconds_between_saves(request, monkeypatch):
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", request.param)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # slow, and no power is cut
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK_BYTES)
+    for name, value in SIZES.items():
+        monkeypatch.setattr(blocks, name, value)
     return request.param
 
 

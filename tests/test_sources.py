@@ -152,12 +152,6 @@ STORES = {
 # To estimators a frame in memory is an array.
 SOURCES = sorted(STORES.keys() - {"polars DataFrame"})
 
-# Kernels in single precision round within tiles of rows, which blocks cut elsewhere.
-TOLERANCE = {
-    np.float64: {"rtol": 1e-10, "atol": 1e-10},
-    np.float32: {"rtol": 3e-6, "atol": 3e-6},
-}
-
 
 def weights(n_rows=N):
     """Some rows count for nothing, among them a whole block."""

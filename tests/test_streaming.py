@@ -1,6 +1,7 @@
 """A model fitted to blocks is the model fitted to the array that they make, wherever
-blocks end; what is wrong with rows that were never in memory together is still said
-with its place, and a disk that fills up costs nothing that was there before."""
+blocks end, and for mixtures to the bit; what is wrong with rows that were never in
+memory together is still said with its place, and a disk that fills up costs nothing
+that was there before."""
 
 import contextlib
 import errno
@@ -19,11 +20,11 @@ from fastem import GaussianMixture
 from fastem.data import blocks
 from fastem.data.source import is_source, open_source
 from fastem.execution import rows as execution
+from fastem.kernels.tiles import LANES
 
 from .common import (
     COVARIANCE_TYPES,
     INIT_PARAMS,
-    PARAMETERS,
     assert_same_bits,
     assert_same_fit,
     blobs,
@@ -37,7 +38,6 @@ from .test_sources import (
     NAMES,
     SOURCES,
     STORES,
-    TOLERANCE,
     parquet,
     table,
     weights,
@@ -47,7 +47,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, D, K = 500, 3, 3
 
-DTYPES = tuple(TOLERANCE)
+TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
+DTYPES = (np.float64, np.float32)
+
+
+@pytest.fixture(autouse=True)
+def portions_of_a_tile(monkeypatch):
+    """So that rows as few as here are summed in several portions."""
+    monkeypatch.setattr(blocks, "PORTION_BYTES", 1)
 
 
 def rows(dtype=np.float64, n_rows=N):
@@ -64,14 +71,6 @@ def fitted(covariance_type="full", dtype=np.float64):
     return fit(mixture(covariance_type), rows(dtype))
 
 
-def assert_same_model(got, want, dtype=np.float64):
-    assert got.n_iter_ == want.n_iter_
-    for name in (*PARAMETERS, "lower_bounds_"):
-        np.testing.assert_allclose(
-            getattr(got, name), getattr(want, name), err_msg=name, **TOLERANCE[dtype]
-        )
-
-
 class TestSameModel:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("store", SOURCES)
@@ -79,8 +78,8 @@ class TestSameModel:
         X = rows(dtype)
         data, want = STORES[store](X, tmp_path), fitted(dtype=dtype)
         in_blocks = fit(mixture(), open_source(data, block_rows=130))
-        assert_same_model(in_blocks, want, dtype)
-        assert_same_model(fit(mixture(), data), want, dtype)
+        assert_same_fit(in_blocks, want)
+        assert_same_fit(fit(mixture(), data), want)
 
     @pytest.mark.parametrize("block_rows", [1, 32, 100, 499, 500, 1000])
     @pytest.mark.parametrize("dtype", DTYPES)
@@ -92,17 +91,31 @@ class TestSameModel:
         for data in [X], parquet(X, tmp_path / "x.parquet"):
             source = open_source(data, block_rows=block_rows)
             got = fit(mixture(covariance_type, max_iter), source)
-            assert_same_model(got, want, dtype)
-            if block_rows >= N:
-                assert_same_fit(got, want)
+            assert_same_fit(got, want)
 
+    @pytest.mark.parametrize("block_rows", [1000, 9_999, 40_000, None])
+    @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-    def test_blocks_of_a_thousand_rows(self, covariance_type, tmp_path):
-        X = rows(n_rows=25_300)
-        np.save(tmp_path / "x.npy", X)
-        want = fit(mixture(covariance_type), X)
-        source = open_source(tmp_path / "x.npy", block_rows=1000)
-        assert_same_model(fit(mixture(covariance_type), source), want)
+    def test_many_parts(
+        self, covariance_type, dtype, block_rows, tmp_path, monkeypatch
+    ):
+        """Portions of 48 parts, one of one, and features that wait for a block."""
+        monkeypatch.setattr(blocks, "PORTION_BYTES", 12_288 * 13 * dtype().itemsize)
+        X = blobs(25_300, 13, K, seed=2).astype(dtype)
+        start = start_from(random_params(X, K, covariance_type), covariance_type)
+        path = tmp_path / "x.parquet"
+        pyarrow.parquet.write_table(table(X, [f"x{j}" for j in range(13)]), path)
+        want, got = (
+            fit(GaussianMixture(**start, tol=0.0, max_iter=3), data)
+            for data in (X, open_source(path, block_rows=block_rows))
+        )
+        assert_same_fit(got, want)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_portions_are_whole_tiles(self, dtype):
+        for n_features in 1, 8, 100, 10**6:
+            n_rows = blocks.rows_per_portion(n_features, np.dtype(dtype))
+            assert n_rows % LANES == 0 and n_rows > 0
 
     @given(data=st.data())
     @settings(max_examples=30)
@@ -113,7 +126,7 @@ class TestSameModel:
         X = rows()
         want = fit(mixture(covariance_type), X, sample_weight=weight)
         got = fit(mixture(covariance_type), np.split(X, cuts), sample_weight=weight)
-        assert_same_model(got, want)
+        assert_same_fit(got, want)
 
     @pytest.mark.parametrize("block_rows", [7, 100, 130, N])
     @pytest.mark.parametrize("dtype", DTYPES)
@@ -123,21 +136,10 @@ class TestSameModel:
         for data in [X], lambda: iter([X]):
             source = open_source(data, block_rows=block_rows)
             got = fit(mixture(), source, sample_weight=weight)
-            assert_same_model(got, want, dtype)
-            np.testing.assert_allclose(
-                got.score(source, sample_weight=weight),
-                want.score(X, sample_weight=weight),
-                **TOLERANCE[dtype],
+            assert_same_fit(got, want)
+            assert got.score(source, sample_weight=weight) == want.score(
+                X, sample_weight=weight
             )
-
-    def test_bits_do_not_depend_on_where_blocks_come_from(self, tmp_path):
-        """What depends on the size of blocks does so on nothing else."""
-        models = [
-            fit(mixture(), open_source(STORES[store](rows(), tmp_path), block_rows=70))
-            for store in ("npy", "parquet", "hdf5 in chunks", "callable")
-        ]
-        for model in models[1:]:
-            assert_same_fit(model, models[0])
 
     def test_warm_start(self):
         X = rows()
@@ -145,7 +147,7 @@ class TestSameModel:
         for _ in range(2):
             fit(want, X)
             fit(got, np.split(X, [77, 300]))
-            assert_same_model(got, want)
+            assert_same_fit(got, want)
 
 
 class TestSeeding:
@@ -167,7 +169,7 @@ class TestSeeding:
                 )
                 for data in (X, np.split(X, [130, 260]))
             )
-            assert_same_model(got, want, dtype)
+            assert_same_fit(got, want)
 
     @pytest.mark.parametrize("init_params", ["kmeans", "k-means++"])
     @pytest.mark.parametrize("weighted", [False, True])
@@ -242,14 +244,10 @@ class TestAnswers:
         X, model = rows(), fitted(covariance_type)
         want = getattr(model, method)(X)
         for cuts in [], [1], range(130, N, 130):
-            got = getattr(model, method)(np.split(X, cuts))
-            np.testing.assert_allclose(got, want, rtol=1e-12)
+            assert getattr(model, method)(np.split(X, cuts)) == want
         weight = weights()
-        np.testing.assert_allclose(
-            getattr(model, method)(np.split(X, [130]), sample_weight=weight),
-            getattr(model, method)(X, sample_weight=weight),
-            rtol=1e-12,
-        )
+        got = getattr(model, method)(np.split(X, [130]), sample_weight=weight)
+        assert got == getattr(model, method)(X, sample_weight=weight)
 
     def test_an_answer_may_be_read_again(self, tmp_path):
         """Files of answers are sources themselves."""
@@ -333,7 +331,7 @@ class TestChains:
                 getattr(got, f"{name}_"),
                 getattr(want, f"{name}_"),
                 err_msg=name,
-                **TOLERANCE[np.float64],
+                **TOLERANCE,
             )
         np.testing.assert_allclose(
             got.monitor_.history, want.monitor_.history, rtol=1e-12
@@ -357,7 +355,7 @@ class TestChains:
                 getattr(got, f"{name}_"),
                 getattr(want, f"{name}_"),
                 err_msg=name,
-                **TOLERANCE[np.float64],
+                **TOLERANCE,
             )
 
 
@@ -467,7 +465,7 @@ class TestBadSources:
             said = refusal(mixture().fit, data)
             assert "column 'name'" in said and "string" in said and "columns=" in said
         columns = open_source(path, columns=NAMES)
-        assert_same_model(fit(mixture(), columns), fitted())
+        assert_same_fit(fit(mixture(), columns), fitted())
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
     @pytest.mark.parametrize("write", ["npy", "parquet"])
@@ -540,7 +538,7 @@ class TestBadSources:
         X = rows()
         parts = [X[:0], X[:200], X[:0], X[:0], X[200:], X[:0]]
         for data in parts, lambda: iter(parts):
-            assert_same_model(fit(mixture(), data), fitted())
+            assert_same_fit(fit(mixture(), data), fitted())
             assert_same_bits(fitted().predict(data), fitted().predict(X))
 
     def test_no_rows(self, tmp_path):
@@ -663,7 +661,7 @@ class TestFullDisk:
         said = refusal(fit, mixture(), data, checkpoint=path, error=OSError)
         assert str(path) in said and "No space left" in said
         assert os.listdir(tmp_path) == [path.name]
-        monkeypatch.undo()
+        monkeypatch.setattr(os, "fsync", sync)
         assert_same_fit(fit(mixture(), data, checkpoint=path), want)
 
     def test_a_checkpoint_from_the_beginning(self, tmp_path):

@@ -174,7 +174,7 @@ def make_chain_stages():
             elif stage == extending:
                 best_scores(chain, b, alpha, scale, reset, True, work)
             else:
-                trace_back(chain, alpha, reset, True, state, path, work)
+                trace_back(chain, alpha, reset, True, state, path)
 
     @parallel_kernel(*arguments)
     def run(run_part, n_parts, X, chain, tile_params, slots, stage, n_rounds):

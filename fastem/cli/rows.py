@@ -90,8 +90,8 @@ def open_rows(
 def watched(source, on_rows):
     """Return a source that calls ``on_rows(n_read, of)`` as its rows are read."""
 
-    def pieces(first_row):
-        for piece in source.pieces(first_row):
+    def pieces(first_row, block_rows):
+        for piece in source.pieces(first_row, block_rows):
             yield piece
             first_row += len(piece.X)
             on_rows(first_row, source.n_rows)
@@ -99,8 +99,8 @@ def watched(source, on_rows):
     return replace(source, pieces=pieces)
 
 
-def _cast(pieces, dtype, first_row):
-    for piece in pieces(first_row):
+def _cast(pieces, dtype, first_row, block_rows):
+    for piece in pieces(first_row, block_rows):
         yield Block(piece.X.astype(dtype), piece.sequence)
 
 

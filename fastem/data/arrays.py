@@ -1,6 +1,7 @@
 """Sources that are arrays: .npy files, HDF5, zarr and Dask."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,15 +38,14 @@ def open_npy(paths, block_rows):
                 f"{file.path} has {file.shape[1]} columns, but {name} has {n_features}"
             )
     dtype = common_type([float_type(file.dtype) for file in files])
-    block_rows = block_rows or rows_per_block(n_features, dtype)
     return BlockSource(
         kind="npy",
         name=name if len(files) == 1 else f"{name} and {len(files) - 1} more files",
         n_rows=sum(file.shape[0] for file in files),
         n_features=n_features,
         dtype=dtype,
-        block_rows=block_rows,
-        pieces=lambda first_row: _npy_pieces(files, first_row, block_rows, dtype),
+        block_rows=block_rows or rows_per_block(n_features, dtype),
+        pieces=partial(_npy_pieces, files, dtype),
         files=file_states(paths),
     )
 
@@ -60,9 +60,10 @@ def _npy_file(path):
     return _NpyFile(path, rows.shape, rows.dtype, rows.offset, rows.flags.fnc)
 
 
-def _npy_pieces(files, first_row, block_rows, dtype):
+def _npy_pieces(files, dtype, first_row, block_rows):
     """Yield blocks that end where those of the source do, or where a file does."""
     begin = 0
+    block_rows = block_rows or rows_per_block(files[0].shape[1], dtype)
     for number, file in enumerate(files):
         first, n_rows = max(0, first_row - begin), file.shape[0]
         with open(file.path, "rb") as stream:
@@ -118,7 +119,7 @@ def open_chunked(array, kind, name, block_rows):
     chunk = array.chunks[0] if array.chunks else 1
     step = max(1, rows_per_block(n_features, dtype) // chunk) * chunk
 
-    def pieces(first_row):
+    def pieces(first_row, _):
         while first_row < n_rows:
             stop = min(n_rows, (first_row // step + 1) * step)
             yield Block(np.ascontiguousarray(array[first_row:stop], dtype))
@@ -142,7 +143,7 @@ def open_dask_array(array, block_rows):
     dtype, n_features = float_type(array.dtype), array.shape[1]
     rows = array.chunks[0]  # NaN where only computing a chunk tells
 
-    def pieces(first_row):
+    def pieces(first_row, _):
         for number, n_rows in enumerate(rows):
             if first_row >= n_rows:
                 first_row -= n_rows

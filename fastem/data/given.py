@@ -51,7 +51,7 @@ def _open(iterate, kind, name, lengths, block_rows):
         raise ValueError(f"{name} has no rows")
     n_features, dtype = first[1].shape[1], float_type(first[1].dtype)
 
-    def pieces(first_row):
+    def pieces(first_row, _):
         for number, X in _checked(iterate(), name, n_features, dtype):
             if first_row < len(X):
                 rows = np.ascontiguousarray(X[first_row:], dtype)

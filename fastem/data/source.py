@@ -119,7 +119,8 @@ def open_source(data, *, columns=None, sequence_column=None, block_rows=None):
         Column of a table whose neighbouring equal values make a sequence.
     block_rows : int, default=None
         Rows in each block but the last. If None, blocks are of about 32 MB, and those
-        of a list or callable are as they come.
+        of a list or callable are as they come. Passes of EM and k-means read portions
+        of 64 MB all the same.
 
     Returns
     -------

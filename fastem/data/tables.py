@@ -10,6 +10,7 @@ from fastem.data.blocks import (
     BlockSource,
     common_type,
     rows_per_block,
+    rows_per_portion,
     same_sequence,
 )
 
@@ -99,10 +100,11 @@ def open_table(
     in_memory : bool
     """
     usual = rows_per_block(len(names), dtype)
-    at_once = min(block_rows or usual, usual)
+    most = max(usual, rows_per_portion(len(names), dtype))
 
-    def pieces(first_row):
+    def pieces(first_row, block_rows):
         named = _name_sequences(batches(first_row), sequence_column, name, first_row)
+        at_once = min(block_rows or usual, most)
         return _fill_blocks(named, len(names), dtype, at_once)
 
     return BlockSource(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.data.blocks import portions
 from fastem.data.read_ahead import read_ahead
 from fastem.data.sampling import sample_rows
 from fastem.data.sequences import sequence_blocks
@@ -38,25 +39,26 @@ class _Here:
     """Rows that are folded in this process."""
 
     def statistics(self, function, params, so_far=None, on_block=None, merge=add):
-        """Return the sum of ``function`` over blocks, in their order.
+        """Return the sum of ``function`` over portions, in their order.
 
         Parameters
         ----------
         function : callable
+            Of an array, it sums portions itself.
         params : NamedTuple
         so_far : SoFar, optional
             What an interrupted pass had come to.
         on_block : callable, optional
-            ``on_block(so_far)`` is called after each block.
+            ``on_block(so_far)`` is called after each portion.
         merge : callable, default=add
-            ``merge(first, second)`` is what two blocks come to together.
+            ``merge(first, second)`` is what two portions come to together.
         """
 
         def add_block(total, *block):
             statistics = function(params, *block)
             return statistics if total is None else merge(total, statistics)
 
-        return self.fold(add_block, None, so_far, on_block)
+        return self.fold(add_block, None, so_far, on_block, in_portions=True)
 
 
 class ArrayRows(_Here):
@@ -74,7 +76,7 @@ class ArrayRows(_Here):
         self.n_rows, self.n_features = X.shape
         self.dtype = X.dtype
 
-    def fold(self, step, value, so_far=None, on_block=None):
+    def fold(self, step, value, so_far=None, on_block=None, *, in_portions=False):
         """Return ``step(value, X, weight)``."""
         return step(value, self.data, self.weight)
 
@@ -103,15 +105,17 @@ class BlockRows(_Here):
         self._check = check
         self._one_a_row = {"sample_weight": weight}
 
-    def blocks(self, n_blocks, n_rows):
+    def blocks(self, n_blocks, n_rows, *, in_portions):
         """Iterate over blocks and their weights, from some number and row on."""
-        for block in read_ahead(self.data.blocks(n_blocks)):
+        source = self.data
+        read = portions(source, n_blocks) if in_portions else source.blocks(n_blocks)
+        for block in read_ahead(read):
             weight = self.weight[n_rows : n_rows + len(block.X)]
             n_rows += len(block.X)
             self._check_sizes(n_rows, "rows", self._one_a_row, more=True)
             yield block.X, block.X, weight
 
-    def fold(self, step, value, so_far=None, on_block=None):
+    def fold(self, step, value, so_far=None, on_block=None, *, in_portions=False):
         """Return what ``value = step(value, block, weight)`` comes to over all blocks.
 
         Parameters
@@ -122,6 +126,8 @@ class BlockRows(_Here):
             What an interrupted pass had come to.
         on_block : callable, optional
             ``on_block(so_far)`` is called after each block.
+        in_portions : bool, default=False
+            Whether to go through the portions that rows are summed in, not blocks.
 
         Raises
         ------
@@ -129,7 +135,7 @@ class BlockRows(_Here):
             If rows are refused, or are not as many as in the pass before.
         """
         value, n_blocks, n_rows = so_far or (value, 0, 0)
-        for X, block, weight in self.blocks(n_blocks, n_rows):
+        for X, block, weight in self.blocks(n_blocks, n_rows, in_portions=in_portions):
             with naming_rows(self.data.name, n_rows):
                 check = partial(self._check, X, self.data.name, n_rows)
                 value = _examine(check, step, value, block, weight)
@@ -198,7 +204,7 @@ class BlockSequences(BlockRows):
         self._step_weight, self._states = step_weight, states
         self._one_a_row = {"step_weight": step_weight, "states": states}
 
-    def blocks(self, n_blocks, n_rows):
+    def blocks(self, n_blocks, n_rows, *, in_portions):
         """Iterate over blocks of sequences, from some number on."""
         row = sequence = 0
         blocks = read_ahead(sequence_blocks(self.data, self._lengths))

@@ -55,7 +55,7 @@ class GaussianScratch(NamedTuple):
 
     tile: np.ndarray
     deviations: np.ndarray
-    gathered: np.ndarray
+    spare: np.ndarray  # lanes gathered, or deviations
     pending: np.ndarray
     held: np.ndarray
     lanes: np.ndarray

@@ -27,11 +27,8 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.families.repair import decompose_covariances
-from fastem.kernels.products import (
-    NARROW,
-    WIDE,
-    subtract_lower_norm,
-)
+from fastem.kernels.lanes import NARROW, WIDE
+from fastem.kernels.products import subtract_lower_norm
 from fastem.kernels.pruning import (
     LABEL_MARGIN,
     SHARE_MARGIN,
@@ -99,7 +96,7 @@ def _finish(k, lanes, tile_params, scratch, p):
         for b in lanes:
             p[b] = value[b]
         return
-    gathered = scratch.gathered
+    gathered = scratch.spare
     for begin in range(0, lanes.size, NARROW_LANES):
         chosen = lanes[begin : begin + NARROW_LANES]
         for i in range(n_features):

@@ -63,7 +63,7 @@ class TiedScratch(NamedTuple):
 
     tile: np.ndarray
     whitened: np.ndarray
-    blend: np.ndarray  # the mean m of each lane
+    spare: np.ndarray  # the mean m of each lane, or deviations
     row_weight: np.ndarray
     deviations: np.ndarray
     pending: np.ndarray
@@ -177,13 +177,13 @@ def _blend(tile_params, scratch, responsibilities, slots, slot):
         size,
         padded_components,
         responsibilities,
-        scratch.blend,
+        scratch.spare,
     )
     inverse_root = scratch.roots
     for b in range(LANES):
         w = row_weight[b]
         inverse_root[b] = 1 / np.sqrt(w) if w > 0 else w
-    blend = scratch.blend.reshape(size, STRIDE)
+    blend = scratch.spare.reshape(size, STRIDE)
     deviations = scratch.deviations
     for i in range(size):
         for b in range(LANES):

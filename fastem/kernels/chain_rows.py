@@ -10,9 +10,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from fastem.compile import tile_function
+from fastem.compile import TILE_OPTIONS, tile_function
 from fastem.kernels.chains import CHAINS, STEPS
-from fastem.kernels.tiles import STRIDE, prefetch_rows
+from fastem.kernels.tiles import (
+    STRIDE,
+    as_contiguous,
+    prefetch_rows,
+    rows_are_contiguous,
+)
 
 # Hardware does not foresee so many streams of rows: they are asked for that many steps
 # ahead (measured at K = 2, decoding: 4.2 ns a step, else 4.9).
@@ -29,10 +34,15 @@ def fetch_rows(X, begin, length, rows):
     _fetch_in_order(X, begin, length, rows)
 
 
-@overload(fetch_rows)
+@overload(fetch_rows, jit_options=TILE_OPTIONS)
 def _fetch_rows(X, begin, length, rows):
-    fetch = _fetch_in_blocks if X.layout == "C" else _fetch_in_order
-    return lambda X, begin, length, rows: fetch(X, begin, length, rows)
+    def fetch(X, begin, length, rows):
+        if rows_are_contiguous(X):
+            _fetch_in_blocks(as_contiguous(X), begin, length, rows)
+        else:
+            _fetch_in_order(X, begin, length, rows)
+
+    return fetch
 
 
 @tile_function

@@ -16,7 +16,10 @@ nothing and a banded one only its bands.
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.products import add_block_product
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.maxima import set_largest
+from fastem.kernels.products import add_outer_block
+from fastem.kernels.registers import add_product, block_lanes
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.kernels.vecmath import exp, log
 
@@ -36,12 +39,7 @@ def likelihoods(log_b, n_states, largest):
     if n_states == 2:
         _two_likelihoods(log_b, largest)
         return
-    for b in range(LANES):
-        largest[b] = log_b[b]
-    for k in range(1, n_states):
-        p = log_b[k * STRIDE : k * STRIDE + LANES]
-        for b in range(LANES):
-            largest[b] = p[b] if p[b] > largest[b] else largest[b]
+    set_largest(log_b, n_states, -np.inf, largest, WIDE)
     for b in range(LANES):
         # Where no state allows the observation, all densities become zero.
         largest[b] = largest[b] if largest[b] > -np.inf else 0.0
@@ -88,7 +86,14 @@ def forward(chain, b, alpha, inverse_scale, reset, plain, work):
         else:
             # Into an array of its own: LLVM would not vectorise from alpha to alpha.
             before = alpha[now:]
-            _multiply(chain.into, chain.into_offsets, chain.into_columns, before, work)
+            combine_blocks(
+                add_product,
+                chain.into,
+                chain.into_offsets,
+                chain.into_columns,
+                before,
+                work,
+            )
             _weigh(n_rows, density, work, factor)
             _scale(n_rows, work, factor, out)
         if not plain:
@@ -118,7 +123,14 @@ def backward(chain, b, alpha, inverse_scale, reset, plain, beta, gamma, v):
             _backward_four(chain.out, density, message, factor, beta, posterior, onward)
         else:
             _pass_back(n_rows, density, message, factor, beta, posterior, onward)
-            _multiply(chain.out, chain.out_offsets, chain.out_columns, onward, beta)
+            combine_blocks(
+                add_product,
+                chain.out,
+                chain.out_offsets,
+                chain.out_columns,
+                onward,
+                beta,
+            )
         if not plain:
             for k in range(n_states):
                 for s in range(CHAINS):
@@ -136,11 +148,29 @@ def add_transitions(chain, alpha, v, plain, weight, total):
             row = v[k * STRIDE : k * STRIDE + LANES]
             for b in range(LANES):
                 row[b] *= weight[b]
-    if chain.out.shape[0] == 2:
+    n_rows = chain.out.shape[0]
+    if n_rows == 2:
         _add_two(alpha, v, total)
+        return
+    before = alpha[: n_rows * STRIDE].reshape(n_rows, STRIDE)
+    onward = v[: n_rows * STRIDE].reshape(n_rows, STRIDE)
+    sums = total.reshape(n_rows * n_rows)
     for block in range(chain.out_offsets.size - 1):
         for n in range(chain.out_offsets[block], chain.out_offsets[block + 1]):
-            _add_block(4 * block, 4 * chain.out_columns[n], alpha, v, total)
+            j, k = 4 * block, 4 * chain.out_columns[n]
+            first = j * n_rows + k
+            add_outer_block(
+                before,
+                j,
+                onward,
+                k,
+                LANES,
+                sums,
+                first,
+                first + n_rows,
+                first + 2 * n_rows,
+                first + 3 * n_rows,
+            )
 
 
 @tile_function
@@ -170,49 +200,6 @@ def log_scale_of_four(a, b, c, d):
 def underflows(inverse_scale):
     """Say whether a step may have lost states that matter later."""
     return inverse_scale > 1.0 / SMALLEST_SCALE
-
-
-@tile_function
-def _add_block(j, k, alpha, v, total):
-    s00 = s01 = s02 = s03 = 0.0
-    s10 = s11 = s12 = s13 = 0.0
-    s20 = s21 = s22 = s23 = 0.0
-    s30 = s31 = s32 = s33 = 0.0
-    a = alpha[j * STRIDE : (j + 4) * STRIDE]
-    w = v[k * STRIDE : (k + 4) * STRIDE]
-    for b in range(LANES):
-        p0, p1 = a[b], a[STRIDE + b]
-        p2, p3 = a[2 * STRIDE + b], a[3 * STRIDE + b]
-        q0, q1 = w[b], w[STRIDE + b]
-        q2, q3 = w[2 * STRIDE + b], w[3 * STRIDE + b]
-        s00 += p0 * q0
-        s01 += p0 * q1
-        s02 += p0 * q2
-        s03 += p0 * q3
-        s10 += p1 * q0
-        s11 += p1 * q1
-        s12 += p1 * q2
-        s13 += p1 * q3
-        s20 += p2 * q0
-        s21 += p2 * q1
-        s22 += p2 * q2
-        s23 += p2 * q3
-        s30 += p3 * q0
-        s31 += p3 * q1
-        s32 += p3 * q2
-        s33 += p3 * q3
-    _add_row(total, j, k, s00, s01, s02, s03)
-    _add_row(total, j + 1, k, s10, s11, s12, s13)
-    _add_row(total, j + 2, k, s20, s21, s22, s23)
-    _add_row(total, j + 3, k, s30, s31, s32, s33)
-
-
-@tile_function
-def _add_row(total, j, k, s0, s1, s2, s3):
-    total[j, k] += s0
-    total[j, k + 1] += s1
-    total[j, k + 2] += s2
-    total[j, k + 3] += s3
 
 
 @tile_function
@@ -347,16 +334,30 @@ def _pass_back(n_rows, b, alpha, factor, beta, gamma, v):
 
 
 @tile_function
-def _multiply(matrix, offsets, columns, x, out):
-    """Set ``out = matrix @ x`` for one step, by the blocks that are not zero."""
+def combine_blocks(combine, matrix, offsets, columns, x, out):
+    """Set ``out`` to ``matrix @ x`` for one step, by the blocks that are not zero.
+
+    ``combine`` is what a product means, :func:`add_product` or another of its kind.
+    """
+    step = block_lanes(x, WIDTH)
     for block in range(offsets.size - 1):
         rows = out[4 * block * STRIDE : 4 * (block + 1) * STRIDE]
-        for j in range(4):
-            lanes = rows[j * STRIDE : j * STRIDE + CHAINS]
-            for s in range(CHAINS):
-                lanes[s] = 0.0
-        for n in range(offsets[block], offsets[block + 1]):
-            add_block_product(matrix, 4 * block, 4 * columns[n], x, rows, WIDTH)
+        n, last = offsets[block], offsets[block + 1]
+        fresh = True
+        while fresh or n < last:
+            begin = end = 0
+            if n < last:  # blocks side by side go at once
+                begin = columns[n]
+                end = begin + 1
+                n += 1
+                while n < last and columns[n] == end:
+                    end += 1
+                    n += 1
+            for lane in range(0, CHAINS, step):
+                combine(
+                    matrix, 4 * block, 4 * begin, 4 * end, fresh, x, rows, lane, WIDTH
+                )
+            fresh = False
 
 
 @tile_function

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.products import WIDE, add_block_product
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.products import add_block_product
 from fastem.kernels.tiles import LANES, STRIDE, prefetch_rows
 
 # Up to so many sums, masked passes over the tile beat adding row by row.

@@ -9,7 +9,9 @@ is taken, not for every state.
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.chains import CHAINS, STEPS, copy_few
+from fastem.kernels.chains import CHAINS, STEPS, WIDTH, combine_blocks, copy_few
+from fastem.kernels.maxima import set_best_source, set_largest
+from fastem.kernels.registers import add_best_sum
 from fastem.kernels.tiles import STRIDE
 
 
@@ -33,8 +35,16 @@ def best_scores(chain, log_b, delta, top, reset, plain, work):
         elif n_rows == 4:
             _extend_four(chain.into, density, work, largest, out)
         else:
-            _extend(chain, delta[now:], work)
-            _add(n_rows, density, work, largest)
+            combine_blocks(
+                add_best_sum,
+                chain.into,
+                chain.into_offsets,
+                chain.into_columns,
+                delta[now:],
+                work,
+            )
+            _add(n_rows, density, work)
+            set_largest(work, n_rows, -np.inf, largest, WIDTH)
             _subtract(n_rows, work, largest, out)
         if not plain:
             for s in range(CHAINS):
@@ -104,52 +114,12 @@ def _begin(start, log_b, top, out):
 
 
 @tile_function
-def _extend(chain, delta, score):
-    """Set the best way into each state, ``max_j delta[j] + log transmat[j, k]``."""
-    offsets, columns, into = chain.into_offsets, chain.into_columns, chain.into
-    for block in range(offsets.size - 1):
-        rows = score[4 * block * STRIDE : 4 * (block + 1) * STRIDE]
-        for j in range(4):
-            best = rows[j * STRIDE : j * STRIDE + CHAINS]
-            for s in range(CHAINS):
-                best[s] = -np.inf
-        for n in range(offsets[block], offsets[block + 1]):
-            j = 4 * columns[n]
-            source = delta[j * STRIDE : (j + 4) * STRIDE]
-            for k in range(4):
-                row = into[4 * block + k]
-                a0, a1, a2, a3 = row[j], row[j + 1], row[j + 2], row[j + 3]
-                best = rows[k * STRIDE : k * STRIDE + CHAINS]
-                for s in range(CHAINS):
-                    d0, d1 = source[s] + a0, source[STRIDE + s] + a1
-                    d2, d3 = source[2 * STRIDE + s] + a2, source[3 * STRIDE + s] + a3
-                    d0 = d0 if d0 > d1 else d1
-                    d2 = d2 if d2 > d3 else d3
-                    d0 = d0 if d0 > d2 else d2
-                    best[s] = best[s] if best[s] > d0 else d0
-
-
-@tile_function
-def _add(n_rows, log_b, score, largest):
-    """Add the densities; find the best score."""
-    for s in range(CHAINS):
-        largest[s] = -np.inf
+def _add(n_rows, log_b, score):
     for k in range(0, n_rows, 4):
-        rows = score[k * STRIDE : (k + 4) * STRIDE]
-        density = log_b[k * STRIDE :]
-        for s in range(CHAINS):
-            r0 = rows[s] + density[s]
-            r1 = rows[STRIDE + s] + density[STRIDE + s]
-            r2 = rows[2 * STRIDE + s] + density[2 * STRIDE + s]
-            r3 = rows[3 * STRIDE + s] + density[3 * STRIDE + s]
-            rows[s] = r0
-            rows[STRIDE + s] = r1
-            rows[2 * STRIDE + s] = r2
-            rows[3 * STRIDE + s] = r3
-            r0 = r0 if r0 > r1 else r1
-            r2 = r2 if r2 > r3 else r3
-            r0 = r0 if r0 > r2 else r2
-            largest[s] = largest[s] if largest[s] > r0 else r0
+        rows, density = score[k * STRIDE : (k + 4) * STRIDE], log_b[k * STRIDE :]
+        for j in range(4):
+            for s in range(CHAINS):
+                rows[j * STRIDE + s] += density[j * STRIDE + s]
 
 
 @tile_function
@@ -164,7 +134,7 @@ def _subtract(n_rows, score, largest, out):
 
 
 @tile_function
-def trace_back(chain, delta, reset, plain, state, path, work):
+def trace_back(chain, delta, reset, plain, state, path):
     """Follow the best path back from ``state``, after the tile, to before its start.
 
     States are floating-point numbers, as LLVM makes branches of choices between
@@ -179,7 +149,9 @@ def trace_back(chain, delta, reset, plain, state, path, work):
         elif n_rows == 4:
             _step_back_four(chain.out, score, state, taken)
         else:
-            _step_back(chain.out, n_states, score, state, taken, work)
+            for s in range(CHAINS):
+                taken[s] = state[s]
+            set_best_source(chain.out, score, n_states, state, WIDTH)
         if not plain:
             # Where a sequence starts, the one before ended in its best state.
             for s in range(CHAINS):
@@ -224,24 +196,6 @@ def _step_back_four(out, score, state, taken):
 def _entry(k, m0, m1, m2, m3):
     low, high = m0 if k < 1 else m1, m2 if k < 3 else m3
     return low if k < 2 else high
-
-
-@tile_function
-def _step_back(out, n_states, score, state, taken, work):
-    record, value = work[:CHAINS], work[STRIDE : STRIDE + CHAINS]
-    for s in range(CHAINS):
-        taken[s] = state[s]
-        record[s] = -np.inf
-    for j in range(n_states):
-        row = score[j * STRIDE : j * STRIDE + CHAINS]
-        onward, this = out[j], float(j)
-        for s in range(CHAINS):
-            # Unsigned, as an index that may be negative costs a comparison.
-            value[s] = row[s] + onward[np.uint64(taken[s])]
-        for s in range(record.size):
-            new, best, holder = value[s], record[s], state[s]
-            state[s] = this if new > best else holder
-            record[s] = new if new > best else best
 
 
 @tile_function

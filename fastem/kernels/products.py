@@ -6,19 +6,9 @@ even numbers, so that blocks of four and one of two cover them, or to multiples 
 """
 
 from fastem.compile import MANY_REGISTERS, tile_function
-from fastem.kernels.registers import (
-    FOUR,
-    TWO,
-    block_lanes,
-    set_product,
-    subtract_lower_square,
-)
+from fastem.kernels.lanes import FOUR, TWO, WIDE
+from fastem.kernels.registers import block_lanes, set_product, subtract_lower_square
 from fastem.kernels.tiles import LANES, STRIDE
-
-# How many lanes a product covers, as a tuple with an item for every sixteen: of a tuple
-# the length is known when Numba compiles, so that loops have constant trip counts.
-WIDE = (0,) * (LANES // 16)
-NARROW = (0,)
 
 
 @tile_function
@@ -190,7 +180,7 @@ def add_outer(a, n_rows, b, n_columns, n_lanes, total):
             o1 = o0 + n_columns
             o2 = o1 + n_columns
             o3 = o2 + n_columns
-            _add_outer_block(a, j, b, i, n_lanes, total, o0, o1, o2, o3)
+            add_outer_block(a, j, b, i, n_lanes, total, o0, o1, o2, o3)
 
 
 @tile_function
@@ -207,7 +197,7 @@ def add_lower_outer(a, b, size, n_lanes, total):
         o2 = o1 + j + 2
         o3 = o2 + j + 3
         for i in range(0, j, 4):
-            _add_outer_block(a, j, b, i, n_lanes, total, o0 + i, o1 + i, o2 + i, o3 + i)
+            add_outer_block(a, j, b, i, n_lanes, total, o0 + i, o1 + i, o2 + i, o3 + i)
         _add_diagonal_outer_block(
             a, b, j, n_lanes, total, o0 + j, o1 + j, o2 + j, o3 + j
         )
@@ -280,7 +270,7 @@ def _add_eight_outer_twice(a, j, b, i, n_lanes, total, o0, o1, o2, o3):
 
 
 # Sixteen sums and what is added to them need more than sixteen registers.
-_add_outer_block = _add_sixteen_outer if MANY_REGISTERS else _add_eight_outer_twice
+add_outer_block = _add_sixteen_outer if MANY_REGISTERS else _add_eight_outer_twice
 
 
 @tile_function

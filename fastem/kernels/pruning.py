@@ -9,7 +9,8 @@ rounding, the other terms are not computed.
 import numpy as np
 
 from fastem.compile import tile_function
-from fastem.kernels.responsibilities import best_components
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.maxima import set_best
 from fastem.kernels.sparse import list_positive
 from fastem.kernels.tiles import LANES, STRIDE, fill_rows
 
@@ -36,7 +37,7 @@ def relevant_log_density(subtract_leading, finish, margin, tile_params, scratch,
     for k in range(n_components):
         p = out[k * STRIDE : k * STRIDE + LANES]
         subtract_leading(k, n_leading, tile_params, scratch, p)
-    best_components(out, n_components, largest, best)
+    set_best(out, n_components, largest, best, WIDE)
 
     ends = scratch.ends
     _sort_lanes(best, lanes, ends)
@@ -48,7 +49,7 @@ def relevant_log_density(subtract_leading, finish, margin, tile_params, scratch,
         begin = ends[k]
     finished = 0
 
-    nothing = largest.dtype.type(-np.inf)
+    zero, nothing = largest.dtype.type(0), largest.dtype.type(-np.inf)
     for b in range(LANES):
         largest[b] = out[np.int64(best[b]) * STRIDE + b] - largest.dtype.type(margin)
     unfinished = scratch.roots
@@ -59,7 +60,8 @@ def relevant_log_density(subtract_leading, finish, margin, tile_params, scratch,
             value, bound, holder = p[b], largest[b], best[b]
             own = holder == component
             unfinished[b] = (value > bound) & (not own)
-            p[b] = value if (value > bound) | own else nothing
+            # A choice between two numbers would be stored under a condition.
+            p[b] = value + (zero if (value > bound) | own else nothing)
         count = list_positive(unfinished, lanes)
         if count > 0:
             finish(k, lanes[:count], tile_params, scratch, p)

@@ -1,62 +1,74 @@
 """Rows of a matrix times a tile, summed over columns in registers.
 
-LLVM vectorises the innermost loop alone, so that a sum over columns, for many lanes,
-goes to memory and back at every block of columns. Here sums of four rows and
-``BLOCK_BYTES`` of lanes stay in registers while all columns pass by: eight
-multiply-adds take two loads of lanes and four of coefficients, which leaves even
-processors with sixteen vector registers bound by arithmetic.
+Sums of four rows and ``BLOCK_BYTES`` of lanes stay in registers while all columns pass
+by: eight multiply-adds take two loads of lanes and four of coefficients, which leaves
+even processors with sixteen vector registers bound by arithmetic.
 """
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from fastem.compile import MANY_REGISTERS
-from fastem.kernels.tiles import STRIDE
-
-BLOCK_BYTES = 128 if MANY_REGISTERS else 64
-
-# How many rows an operation covers, as a tuple: of a tuple the length is known when
-# Numba compiles. So it is with ``width``, which has an item for every sixteen lanes.
-FOUR, TWO = (0,) * 4, (0,) * 2
-
-_CONTRACT = ("contract",)
+from fastem.compile import TILE_OPTIONS
+from fastem.kernels.lanes import (
+    CONTRACT,
+    INDEX,
+    Lanes,
+    count_lanes,
+    loop,
+    open_arguments,
+    rows_of_lanes,
+)
 
 
 def block_lanes(tile, width):
     """Return how many lanes go through registers at a time."""
-    return min(BLOCK_BYTES // tile.itemsize, 16 * len(width))
+    return count_lanes(tile.itemsize, 2, len(width))
 
 
 def set_product(matrix, shift, row, rows, n_columns, tile, out, lane, width):
     """Set lanes of ``out`` to rows of ``matrix @ tile + shift``, from a lane on."""
-    x = _lanes(tile, n_columns, lane, width)
+    n_lanes = block_lanes(tile, width)
+    x = rows_of_lanes(tile, n_columns, lane, n_lanes)
     some = slice(row, row + len(rows))
-    _lanes(out, len(rows), lane, width)[:] = (
+    rows_of_lanes(out, len(rows), lane, n_lanes)[:] = (
         matrix[some, :n_columns] @ x + shift[some, None]
     )
 
 
+def add_product(matrix, row, first, end, fresh, tile, out, lane, width):
+    """Add four rows of ``matrix @ tile`` to lanes of ``out``; set them if ``fresh``.
+
+    Columns are those from ``first`` to ``end``, and rows of the tile.
+    """
+    n_lanes = block_lanes(tile, width)
+    x = rows_of_lanes(tile, end, lane, n_lanes)[first:]
+    total = rows_of_lanes(out, 4, lane, n_lanes)
+    total[:] = matrix[row : row + 4, first:end] @ x + (0 if fresh else total)
+
+
+def add_best_sum(matrix, row, first, end, fresh, tile, out, lane, width):
+    """As :func:`add_product`, with the larger for the sum and sums for products."""
+    n_lanes = block_lanes(tile, width)
+    x = rows_of_lanes(tile, end, lane, n_lanes)[first:]
+    total = rows_of_lanes(out, 4, lane, n_lanes)
+    if fresh:
+        total[:] = -np.inf
+    for m, y in zip(matrix[row : row + 4, first:end].T, x, strict=True):
+        total[:] = np.maximum(total, m[:, None] + y)
+
+
 def subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
     """Subtract squares of rows of ``lower @ tile + shift`` from lanes of ``out``."""
+    n_lanes = block_lanes(tile, width)
     end = row + len(rows)
-    x = _lanes(tile, end, lane, width)
+    x = rows_of_lanes(tile, end, lane, n_lanes)
     product = np.tril(lower)[row:end, :end] @ x + shift[row:end, None]
-    _lanes(out, 1, lane, width)[0] -= (product**2).sum(axis=0)
-
-
-def _lanes(tile, n_rows, lane, width):
-    """Return a block's lanes of the first rows of a tile; the last may end early."""
-    return np.lib.stride_tricks.as_strided(
-        tile[lane:],
-        (n_rows, block_lanes(tile, width)),
-        (STRIDE * tile.itemsize, tile.itemsize),
-    )
+    rows_of_lanes(out, 1, lane, n_lanes)[0] -= (product**2).sum(axis=0)
 
 
 def _n_lanes(tile_type, width_type):
-    return min(8 * BLOCK_BYTES // tile_type.dtype.bitwidth, 16 * width_type.count)
+    return count_lanes(tile_type.dtype.bitwidth // 8, 2, width_type.count)
 
 
 @overload(block_lanes)
@@ -65,14 +77,28 @@ def _overload_block_lanes(tile, width):
     return lambda tile, width: n_lanes
 
 
-@overload(set_product)
+@overload(set_product, jit_options=TILE_OPTIONS)
 def _overload_set_product(matrix, shift, row, rows, n_columns, tile, out, lane, width):
     return lambda matrix, shift, row, rows, n_columns, tile, out, lane, width: (
         _store_rows(matrix, shift, row, rows, n_columns, tile, out, lane, width)
     )
 
 
-@overload(subtract_lower_square)
+@overload(add_product, jit_options=TILE_OPTIONS)
+def _overload_add_product(matrix, row, first, end, fresh, tile, out, lane, width):
+    return lambda matrix, row, first, end, fresh, tile, out, lane, width: _add_rows(
+        matrix, row, first, end, fresh, tile, out, lane, width
+    )
+
+
+@overload(add_best_sum, jit_options=TILE_OPTIONS)
+def _overload_add_best_sum(matrix, row, first, end, fresh, tile, out, lane, width):
+    return lambda matrix, row, first, end, fresh, tile, out, lane, width: (
+        _add_best_rows(matrix, row, first, end, fresh, tile, out, lane, width)
+    )
+
+
+@overload(subtract_lower_square, jit_options=TILE_OPTIONS)
 def _overload_subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
     return lambda lower, shift, row, rows, tile, out, lane, width: _subtract_rows(
         lower, shift, row, rows, tile, out, lane, width
@@ -86,14 +112,15 @@ def _store_rows(
     """As :func:`set_product`."""
 
     def generate(context, builder, signature, arguments):
-        matrix, shift, row, _, n_columns, tile, out, lane, _ = _open_arrays(
+        matrix, shift, row, _, n_columns, tile, out, lane, _ = open_arguments(
             context, builder, signature, arguments
         )
-        lanes = _Lanes(builder, tile, lane, _n_lanes(signature.args[5], width))
+        lanes = Lanes(builder, tile, lane, _n_lanes(signature.args[5], width))
         sums = _start(lanes, shift, row, rows.count)
-        sums = _add_columns(lanes, matrix, row, n_columns, sums)
+        columns = _Columns(lanes, matrix, row, tile, _multiply_add)
+        sums = loop(builder, INDEX(0), n_columns, sums, columns.add)
         for j, total in enumerate(sums):
-            lanes.store(total, out, ir.IntType(64)(j))
+            lanes.store(total, out, INDEX(j))
         return context.get_dummy_value()
 
     return (
@@ -102,115 +129,95 @@ def _store_rows(
     )
 
 
+def _gather_rows(combine, nothing):
+    """Return an intrinsic that combines columns of a matrix with rows of a tile."""
+
+    @intrinsic
+    def add(typing_context, matrix, row, first, end, fresh, tile, out, lane, width):
+        def generate(context, builder, signature, arguments):
+            matrix, row, first, end, fresh, tile, out, lane, _ = open_arguments(
+                context, builder, signature, arguments
+            )
+            lanes = Lanes(builder, tile, lane, _n_lanes(signature.args[5], width))
+            start = lanes.constant(nothing)
+            sums = [
+                builder.select(fresh, start, lanes.load(out, INDEX(j)))
+                for j in range(4)
+            ]
+            columns = _Columns(lanes, matrix, row, tile, combine)
+            sums = loop(builder, first, end, sums, columns.add)
+            for j, total in enumerate(sums):
+                lanes.store(total, out, INDEX(j))
+            return context.get_dummy_value()
+
+        arguments = matrix, row, first, end, fresh, tile, out, lane, width
+        return types.void(*arguments), generate
+
+    return add
+
+
 @intrinsic
 def _subtract_rows(typing_context, lower, shift, row, rows, tile, out, lane, width):
     """As :func:`subtract_lower_square`."""
 
     def generate(context, builder, signature, arguments):
-        lower, shift, row, _, tile, out, lane, _ = _open_arrays(
+        lower, shift, row, _, tile, out, lane, _ = open_arguments(
             context, builder, signature, arguments
         )
-        lanes = _Lanes(builder, tile, lane, _n_lanes(signature.args[4], width))
+        lanes = Lanes(builder, tile, lane, _n_lanes(signature.args[4], width))
         sums = _start(lanes, shift, row, rows.count)
-        sums = _add_columns(lanes, lower, row, row, sums)
+        columns = _Columns(lanes, lower, row, tile, _multiply_add)
+        sums = loop(builder, INDEX(0), row, sums, columns.add)
         for j in range(rows.count):  # the triangle on the diagonal
             column = builder.add(row, row.type(j))
-            sums[j:] = _add_column(lanes, lower, row, j, column, sums[j:])
-        first = ir.IntType(64)(0)
+            sums[j:] = columns.add(column, sums[j:], j)
+        first = INDEX(0)
         rest = lanes.load(out, first)
         for total in sums:
-            square = builder.fmul(total, total, flags=_CONTRACT)
-            rest = builder.fsub(rest, square, flags=_CONTRACT)
+            square = builder.fmul(total, total, flags=CONTRACT)
+            rest = builder.fsub(rest, square, flags=CONTRACT)
         lanes.store(rest, out, first)
         return context.get_dummy_value()
 
     return types.void(lower, shift, row, rows, tile, out, lane, width), generate
 
 
-def _open_arrays(context, builder, signature, arguments):
+def _start(lanes, shift, row, n_rows):
     return [
-        context.make_array(kind)(context, builder, value)
-        if isinstance(kind, types.Array)
-        else value
-        for kind, value in zip(signature.args, arguments, strict=True)
+        lanes.fill(lanes.entry(shift, lanes.builder.add(row, row.type(j))))
+        for j in range(n_rows)
     ]
 
 
-class _Lanes:
-    """Vectors of the lanes from one on, in any row of a tile."""
+class _Columns:
+    """Columns of a matrix, from a row on, and the rows of a tile that they meet."""
 
-    def __init__(self, builder, tile, lane, n_lanes):
-        self.builder = builder
-        self.tile = tile
-        self.lane = lane
-        self.scalar = tile.data.type.pointee
-        self.vector = ir.VectorType(self.scalar, n_lanes)
-        self.align = 4 if self.scalar == ir.FloatType() else 8
+    def __init__(self, lanes, matrix, row, tile, combine):
+        self._lanes, self._matrix, self._row = lanes, matrix, row
+        self._tile, self._combine = tile, combine
 
-    def _address(self, array, row):
-        builder = self.builder
-        entry = builder.add(builder.mul(row, row.type(STRIDE)), self.lane)
-        place = builder.gep(array.data, [entry])
-        return builder.bitcast(place, self.vector.as_pointer())
-
-    def load(self, array, row):
-        return self.builder.load(self._address(array, row), align=self.align)
-
-    def store(self, value, array, row):
-        self.builder.store(value, self._address(array, row), align=self.align)
-
-    def fill(self, array, entry):
-        """Return a number of an array in all lanes."""
-        builder = self.builder
-        value = builder.load(builder.gep(array.data, [entry]), align=self.align)
-        nothing = ir.Constant(self.vector, ir.Undefined)
-        one = builder.insert_element(nothing, value, ir.IntType(32)(0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.vector.count), None)
-        return builder.shuffle_vector(one, nothing, mask)
+    def add(self, column, sums, skipped=0):
+        """Return sums of rows, but for some that are skipped, with one column more."""
+        lanes, builder = self._lanes, self._lanes.builder
+        x = lanes.load(self._tile, column)
+        width = builder.extract_value(self._matrix.shape, 1)
+        added = []
+        for j, total in enumerate(sums, start=skipped):
+            row = builder.add(self._row, self._row.type(j))
+            entry = builder.add(builder.mul(row, width), column)
+            coefficient = lanes.fill(lanes.entry(self._matrix, entry))
+            added.append(self._combine(lanes, total, coefficient, x))
+        return added
 
 
-def _start(lanes, shift, row, n_rows):
-    builder = lanes.builder
-    return [lanes.fill(shift, builder.add(row, row.type(j))) for j in range(n_rows)]
+def _multiply_add(lanes, total, coefficient, x):
+    product = lanes.builder.fmul(coefficient, x, flags=CONTRACT)
+    return lanes.builder.fadd(total, product, flags=CONTRACT)
 
 
-def _add_columns(lanes, matrix, row, n_columns, sums):
-    """Return the sums with columns 0..n_columns added, in a loop."""
-    builder = lanes.builder
-    before = builder.block
-    body = builder.append_basic_block("column")
-    after = builder.append_basic_block("columns_added")
-    zero = n_columns.type(0)
-    builder.cbranch(builder.icmp_signed(">", n_columns, zero), body, after)
-
-    builder.position_at_end(body)
-    column = builder.phi(n_columns.type)
-    carried = [builder.phi(lanes.vector) for _ in sums]
-    added = _add_column(lanes, matrix, row, 0, column, carried)
-    following = builder.add(column, n_columns.type(1))
-    end = builder.block
-    builder.cbranch(builder.icmp_signed("<", following, n_columns), body, after)
-    column.add_incoming(zero, before)
-    column.add_incoming(following, end)
-
-    builder.position_at_end(after)
-    results = [builder.phi(lanes.vector) for _ in sums]
-    for start, phi, total, result in zip(sums, carried, added, results, strict=True):
-        phi.add_incoming(start, before)
-        phi.add_incoming(total, end)
-        result.add_incoming(start, before)
-        result.add_incoming(total, end)
-    return results
+def _keep_better(lanes, total, coefficient, x):
+    return lanes.larger(lanes.builder.fadd(coefficient, x), total)
 
 
-def _add_column(lanes, matrix, row, first, column, sums):
-    """Return sums of rows ``row + first`` and on, with one column added."""
-    builder = lanes.builder
-    x = lanes.load(lanes.tile, column)
-    width = builder.extract_value(matrix.shape, 1)
-    added = []
-    for j, total in enumerate(sums, start=first):
-        entry = builder.add(builder.mul(builder.add(row, row.type(j)), width), column)
-        product = builder.fmul(lanes.fill(matrix, entry), x, flags=_CONTRACT)
-        added.append(builder.fadd(total, product, flags=_CONTRACT))
-    return added
+_add_rows = _gather_rows(_multiply_add, 0.0)
+_add_best_rows = _gather_rows(_keep_better, -np.inf)

@@ -7,6 +7,8 @@ responsibility of component k for row b on return.
 import numpy as np
 
 from fastem.compile import tile_function
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.maxima import set_best, set_largest
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.kernels.vecmath import exp, log
 
@@ -27,7 +29,7 @@ def soft_responsibilities(log_p, n_components, tile_weight, log_likelihood, work
     one_type = log_p.dtype.type
     largest = work[:LANES]
     total = work[STRIDE : STRIDE + LANES]
-    _largest(log_p, n_components, largest)
+    set_largest(log_p, n_components, _lowest(log_p), largest, WIDE)
     for b in range(LANES):
         total[b] = 0
     for k in range(n_components):
@@ -52,7 +54,7 @@ def soft_responsibilities(log_p, n_components, tile_weight, log_likelihood, work
 def hard_responsibilities(log_p, n_components, tile_weight, log_likelihood, work):
     """All of a row to its likeliest component, the first of equals."""
     best = work[:LANES]
-    best_components(log_p, n_components, log_likelihood, best)
+    set_best(log_p, n_components, log_likelihood, best, WIDE)
     for k in range(n_components):
         p = log_p[k * STRIDE : k * STRIDE + LANES]
         component = log_p.dtype.type(k)
@@ -70,33 +72,6 @@ def given_responsibilities(responsibilities, start, stop, tile_weight, log_p):
             p[b] = responsibilities[start + b, k] * tile_weight[b]
         for b in range(n_rows, LANES):
             p[b] = 0
-
-
-@tile_function
-def best_components(log_p, n_components, largest, best):
-    """Set each lane's largest joint log density and the first k that reaches it."""
-    for b in range(LANES):
-        largest[b] = log_p[b]
-        best[b] = 0
-    for k in range(1, n_components):
-        p = log_p[k * STRIDE : k * STRIDE + LANES]
-        component = log_p.dtype.type(k)
-        for b in range(LANES):
-            # All loads come first: a load under a condition is not vectorised.
-            value, record, holder = p[b], largest[b], best[b]
-            best[b] = component if value > record else holder
-            largest[b] = value if value > record else record
-
-
-@tile_function
-def _largest(log_p, n_components, largest):
-    lowest = _lowest(log_p)
-    for b in range(LANES):
-        largest[b] = lowest
-    for k in range(n_components):
-        p = log_p[k * STRIDE : k * STRIDE + LANES]
-        for b in range(LANES):
-            largest[b] = p[b] if p[b] > largest[b] else largest[b]
 
 
 @tile_function

@@ -8,9 +8,10 @@ trip count, and LLVM vectorises it. Short tiles are filled up with zeros.
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, overload
 
-from fastem.compile import tile_function
+from fastem.compile import TILE_OPTIONS, tile_function
 
 LANES = 256
 # Rows of a tile must not lie a power of two apart: loads and stores that agree in their
@@ -45,12 +46,36 @@ def load_tile(X, start, stop, origin, inverse_scale, tile):
     _load_in_order(X, start, stop, origin, inverse_scale, tile)
 
 
-@overload(load_tile)
+@overload(load_tile, jit_options=TILE_OPTIONS)
 def _load_tile(X, start, stop, origin, inverse_scale, tile):
-    load = _load_in_blocks if X.layout == "C" else _load_in_order
-    return lambda X, start, stop, origin, inverse_scale, tile: load(
-        X, start, stop, origin, inverse_scale, tile
-    )
+    def load(X, start, stop, origin, inverse_scale, tile):
+        if rows_are_contiguous(X):
+            rows = as_contiguous(X)
+            _load_in_blocks(rows, start, stop, origin, inverse_scale, tile)
+        else:
+            _load_in_order(X, start, stop, origin, inverse_scale, tile)
+
+    return load
+
+
+@tile_function
+def rows_are_contiguous(X):
+    """Say whether rows follow each other with no room between entries."""
+    one_by_one = X.shape[1] == 1 or X.strides[1] == X.itemsize
+    return one_by_one and X.strides[0] == X.itemsize * X.shape[1]
+
+
+@intrinsic
+def as_contiguous(typing_context, X):
+    """Return contiguous rows as what they are, which their type need not say.
+
+    So a kernel is compiled once for all layouts, and yet reads these fastest.
+    """
+
+    def generate(context, builder, signature, arguments):
+        return impl_ret_borrowed(context, builder, signature.args[0], arguments[0])
+
+    return X.copy(layout="C")(X), generate
 
 
 @tile_function
@@ -163,15 +188,14 @@ def prefetch_rows(X, begin, end):
     """
 
 
-@overload(prefetch_rows)
+@overload(prefetch_rows, jit_options=TILE_OPTIONS)
 def _prefetch_rows(X, begin, end):
-    if X.layout != "C":
-        return lambda X, begin, end: None
     step = 64 // (X.dtype.bitwidth // 8)
 
     def ask(X, begin, end):
-        for entry in range(begin * X.shape[1], end * X.shape[1], step):
-            _prefetch_entry(X, entry)
+        if rows_are_contiguous(X):
+            for entry in range(begin * X.shape[1], end * X.shape[1], step):
+                _prefetch_entry(X, entry)
 
     return ask
 

@@ -16,7 +16,6 @@ from numba import get_thread_id, prange, typeof, types
 from fastem.compile import (
     data_type,
     launch_threads,
-    layout,
     parallel_kernel,
     part_kernel,
     source_digest,
@@ -95,7 +94,7 @@ def viterbi(family, params, sequences, reach=None):
     _, tile_params = family.tile_params(
         params.emissions, np.zeros(n_states), np.dtype(np.float64)
     )
-    kernel = make_decoder(family, X.dtype.name, layout(X))
+    kernel = make_decoder(family, X.dtype.name)
     rows = cut(len(X))
     joined = junctions(rows, sequences.bounds)
     starts = starts_by_step(sequences.bounds)
@@ -180,14 +179,14 @@ def _ends(n_stretches, n_states):
 
 
 @functools.cache
-def make_decoder(family, dtype, layout):
+def make_decoder(family, dtype):
     """Build the kernel that finds the likeliest path under a family."""
     allocate, load, log_density = family.allocate, family.load, family.log_density
     digest = source_digest()
     launch_threads()
     tile_params_type, _ = map(typeof, example(family))
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         types.Array(types.int64, 1, "C"),
         data_type("float64", 1),
         data_type("float64", 1),
@@ -288,7 +287,7 @@ def make_decoder(family, dtype, layout):
                         ends.state_last[bundle * CHAINS + s] = np.int64(state[s])
                 delta, reset = kept[tile, : size * STRIDE], kept[tile, size * STRIDE :]
                 plain = plain_tile[tile] > 0
-                trace_back(chain, delta, reset, plain, state, tile_path, work)
+                trace_back(chain, delta, reset, plain, state, tile_path)
                 if step < cut.length:
                     begin = bundle * CHAINS * cut.length + step
                     write_tile(tile_path, begin, cut.length, path)

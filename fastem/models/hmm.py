@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.compile import layout
 from fastem.kernels import steps
 from fastem.kernels.chains import CHAINS, TINY
 from fastem.models.smoothing import (
@@ -240,7 +239,7 @@ def _run(
     X, n_states = sequences.X, len(params.startprob)
     build = make_chain if recursions is SCALED else make_log_chain
     chain = build(params.startprob, params.transmat)
-    kernel = make_smoother(family, recursions, X.dtype.name, layout(X))
+    kernel = make_smoother(family, recursions, X.dtype.name)
     rows = cut(len(X))
     n_stretches = rows.n_bundles * CHAINS
     messages = Messages(*np.zeros((4, n_states, n_stretches)))

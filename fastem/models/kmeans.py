@@ -13,11 +13,11 @@ from numba import prange, typeof, types
 
 from fastem.compile import (
     data_type,
-    layout,
     parallel_kernel,
     part_kernel,
     source_digest,
 )
+from fastem.data.blocks import portion_slices
 from fastem.families.gaussian import TileFrame, pad_features, tile_frame
 from fastem.kernels.kmeans import (
     add_to_clusters,
@@ -35,6 +35,7 @@ from fastem.kernels.tiles import (
     padded,
     part_tiles,
 )
+from fastem.statistics import add
 
 
 class Centers(NamedTuple):
@@ -82,7 +83,7 @@ class CenterTiles(NamedTuple):
 
 
 def e_step(params, X, sample_weight):
-    """Return the sums of a block of rows by their nearest centres.
+    """Return the sums of rows by their nearest centres, portion by portion.
 
     S. P. Lloyd, *IEEE Trans. Inf. Theory* 28 (1982), 129-137.
 
@@ -99,12 +100,17 @@ def e_step(params, X, sample_weight):
     """
     centers, frame = params
     tiles = _center_tiles(centers, frame, X.dtype)
-    n_parts = _count_parts(X)
-    clusters = ClusterSums(
-        np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
-    )
-    make_lloyd(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, clusters)
-    return ClusterSums(clusters.sums.sum(axis=0), clusters.weight.sum(axis=0))
+    kernel = make_lloyd(X.dtype.name)
+    total = None
+    for rows in portion_slices(X):
+        n_parts = _count_parts(X[rows])
+        parts = ClusterSums(
+            np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
+        )
+        kernel(n_parts, X[rows], sample_weight[rows], tiles, parts)
+        found = ClusterSums(parts.sums.sum(axis=0), parts.weight.sum(axis=0))
+        total = found if total is None else add(total, found)
+    return total
 
 
 def m_step(statistics, params):
@@ -117,9 +123,13 @@ def m_step(statistics, params):
 
 
 def measure(centers, X, sample_weight):
-    """Return the inertia of a block of rows about given centres, (K, D)."""
-    labels, _, inertia = assign(X, sample_weight, centers, labels=True)
-    return Inertia(inertia, np.bincount(labels, minlength=len(centers)))
+    """Return the inertia of rows about given centres, (K, D)."""
+    total = Inertia(0.0, np.zeros(len(centers), np.int64))
+    for rows in portion_slices(X):
+        labels, _, inertia = assign(X[rows], sample_weight[rows], centers, labels=True)
+        found = Inertia(inertia, np.bincount(labels, minlength=len(centers)))
+        total = add(total, found)
+    return total
 
 
 def assign(X, sample_weight, centers, *, labels=False, distances=False):
@@ -135,7 +145,7 @@ def assign(X, sample_weight, centers, *, labels=False, distances=False):
         np.empty(X.shape[0] if distances else 0, X.dtype),
         np.zeros(n_parts),
     )
-    make_assign(X.dtype.name, layout(X))(n_parts, X, sample_weight, tiles, out)
+    make_assign(X.dtype.name)(n_parts, X, sample_weight, tiles, out)
     inertia = float(out.inertia.sum() * frame.scale[0] ** 2)
     return out.labels, out.distances, inertia
 
@@ -162,7 +172,7 @@ class Seeder:
         dtype = self._X.dtype
         points = self._frame.to_tile(self._X[indices].astype(np.float64)).astype(dtype)
         sums = np.zeros((_count_parts(self._X), len(points)))
-        make_seeding(dtype.name, layout(self._X))(
+        make_seeding(dtype.name)(
             len(sums),
             self._X,
             self._weight,
@@ -209,11 +219,11 @@ def _example_tiles(dtype):
 
 
 @functools.cache
-def make_lloyd(dtype, layout):
+def make_lloyd(dtype):
     """Build the kernel that finds nearest centres and sums their rows."""
     digest = source_digest()
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         data_type(dtype, 1),
         typeof(_example_tiles(np.dtype(dtype))),
         typeof(ClusterSums(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
@@ -265,11 +275,11 @@ def make_lloyd(dtype, layout):
 
 
 @functools.cache
-def make_assign(dtype, layout):
+def make_assign(dtype):
     """Build the kernel that labels rows and measures them against their centres."""
     digest = source_digest()
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         data_type(dtype, 1),
         typeof(_example_tiles(np.dtype(dtype))),
         typeof(Assignment(np.empty(0, np.int32), np.empty(0, dtype), np.empty(0))),
@@ -318,11 +328,11 @@ def make_assign(dtype, layout):
 
 
 @functools.cache
-def make_seeding(dtype, layout):
+def make_seeding(dtype):
     """Build the kernel of k-means++: distances to points beside the closest so far."""
     digest = source_digest()
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         data_type(dtype, 1),
         data_type(dtype, 1),
         data_type(dtype, 1),

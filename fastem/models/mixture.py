@@ -1,9 +1,10 @@
 """Mixtures: rows independent, each from one of K components.
 
 The E-step reads the data once, a tile at a time, and leaves nothing of size N x K. Rows
-are cut into parts whose number depends on the data's shape alone; each part owns a slot
-of the statistics and slots are added in order, so that the bits of a result do not
-depend on the number of threads.
+are summed in portions that are the same wherever they lie, in memory or in blocks, and
+portions are cut into parts whose number depends on shapes alone; each part owns a slot
+of the statistics and slots are added in order, then portions. So the bits of a result
+depend neither on the number of threads nor on where blocks end.
 """
 
 import functools
@@ -14,16 +15,17 @@ from numba import prange, typeof, types
 
 from fastem.compile import (
     data_type,
-    layout,
     parallel_kernel,
     part_kernel,
     source_digest,
 )
+from fastem.data.blocks import portion_slices
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.maxima import set_best
 from fastem.kernels.responsibilities import (
-    best_components,
     given_responsibilities,
     hard_responsibilities,
     soft_responsibilities,
@@ -37,14 +39,16 @@ from fastem.kernels.tiles import (
     load_weights,
     part_tiles,
 )
+from fastem.statistics import add
 
 FAMILIES = {family.name: family for family in (FULL, TIED, DIAG, SPHERICAL)}
 
 SOFT, HARD, GIVEN = 0, 1, 2
 
-MIN_SLOTS_BYTES = 16 << 20
-# Rows scored at a time where only a total is wanted.
-SCORE_BLOCK = 1 << 20
+# Slots of a portion, together. Where they are large there are fewer: as many as share
+# evenly among threads.
+SLOTS_BYTES = 32 << 20
+PART_COUNTS = tuple(n for n in range(1, MAX_PARTS + 1) if MAX_PARTS % n == 0)
 
 
 class MixtureParams(NamedTuple):
@@ -55,15 +59,16 @@ class MixtureParams(NamedTuple):
 
 
 def count_parts(X, params, family):
-    """Return into how many parts to cut the rows, a function of shapes alone."""
+    """Return into how many parts to cut a portion, a function of shapes alone."""
     n_tiles = -(-X.shape[0] // LANES)
     slot = sum(field.nbytes for field in family.slots(params.components, 1))
-    budget = max(MIN_SLOTS_BYTES, X.shape[0] * X.shape[1] * X.itemsize // 10)
-    return int(max(1, min(n_tiles, MAX_PARTS, budget // slot)))
+    most = max(1, SLOTS_BYTES // slot)
+    most = max(n_parts for n_parts in PART_COUNTS if n_parts <= most)
+    return max(1, min(n_tiles, most))
 
 
 def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None):
-    """Return the statistics of a block of rows under the parameters.
+    """Return the statistics of rows under the parameters, summed portion by portion.
 
     Parameters
     ----------
@@ -81,18 +86,24 @@ def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None
         The family's statistics; they add over blocks.
     """
     frame, tile_params = _tile_params(family, params, X.dtype)
-    slots = family.slots(params.components, count_parts(X, params, family))
-    kernel = make_e_step(family.name, X.dtype.name, layout(X))
-    kernel(
-        len(slots.log_likelihood),
-        X,
-        _or_empty(sample_weight, X.dtype, 1),
-        _or_empty(given, X.dtype, 2),
-        np.int64(assignment),
-        tile_params,
-        slots,
-    )
-    return family.statistics(params.components, frame, tile_params, slots)
+    sample_weight = _or_empty(sample_weight, X.dtype, 1)
+    given = _or_empty(given, X.dtype, 2)
+    kernel = make_e_step(family.name, X.dtype.name)
+    total = None
+    for rows in portion_slices(X):
+        slots = family.slots(params.components, count_parts(X[rows], params, family))
+        kernel(
+            len(slots.log_likelihood),
+            X[rows],
+            sample_weight[rows],
+            given[rows],
+            np.int64(assignment),
+            tile_params,
+            slots,
+        )
+        found = family.statistics(params.components, frame, tile_params, slots)
+        total = found if total is None else add(total, found)
+    return total
 
 
 def m_step(family, statistics, params, regularization):
@@ -145,7 +156,7 @@ def posterior(
     )
     _, tile_params = _tile_params(family, params, X.dtype)
     n_parts = max(1, min(-(-n_rows // LANES), MAX_PARTS))
-    kernel = make_posterior(family.name, X.dtype.name, layout(X))
+    kernel = make_posterior(family.name, X.dtype.name)
     kernel(n_parts, X, tile_params, n_parts, out)
     return out
 
@@ -177,11 +188,10 @@ def score(family, params, X, sample_weight):
     Score
     """
     total = 0.0
-    for begin in range(0, X.shape[0], SCORE_BLOCK):
-        rows = X[begin : begin + SCORE_BLOCK]
-        scores = posterior(family, params, rows, log_likelihood=True)
+    for rows in portion_slices(X):
+        scores = posterior(family, params, X[rows], log_likelihood=True)
         scores = scores.log_likelihood.astype(np.float64)
-        weight = sample_weight[begin : begin + SCORE_BLOCK].astype(np.float64)
+        weight = sample_weight[rows].astype(np.float64)
         total += float(weight @ scores) if weight.size else float(scores.sum())
     weight = sample_weight.sum(dtype=np.float64) if sample_weight.size else X.shape[0]
     return Score(total, float(weight))
@@ -205,8 +215,8 @@ def _example(family, dtype):
 
 
 @functools.cache
-def make_e_step(family_name, dtype, layout):
-    """Build the E-step kernel of a family for one floating-point type and layout."""
+def make_e_step(family_name, dtype):
+    """Build the E-step kernel of a family for one floating-point type."""
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
@@ -215,7 +225,7 @@ def make_e_step(family_name, dtype, layout):
     tile_params_type, slots_type = map(typeof, _example(family, dtype))
 
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         data_type(dtype, 1),
         data_type(dtype, 2),
         types.int64,
@@ -286,7 +296,7 @@ def make_e_step(family_name, dtype, layout):
 
 
 @functools.cache
-def make_posterior(family_name, dtype, layout):
+def make_posterior(family_name, dtype):
     """Build the kernel that scores and labels rows."""
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
@@ -299,7 +309,7 @@ def make_posterior(family_name, dtype, layout):
     )
 
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         tile_params_type,
         types.int64,
         out_type,
@@ -324,7 +334,7 @@ def make_posterior(family_name, dtype, layout):
             else:
                 likeliest_log_density(tile_params, scratch, p)
             if out.labels.size > 0:
-                best_components(p, n_components, lane_values, work)
+                set_best(p, n_components, lane_values, work, WIDE)
                 for b in range(stop - start):
                     out.labels[start + b] = np.int64(work[b])
             if out.log_likelihood.size > 0 or out.probabilities.size > 0:

@@ -186,7 +186,7 @@ def example(family):
 
 
 @functools.cache
-def make_smoother(family, recursions, dtype, layout):
+def make_smoother(family, recursions, dtype):
     """Build the kernel of the forward-backward recursions of a family."""
     allocate, load, log_density = family.allocate, family.load, family.log_density
     accumulate, flush = family.accumulate, family.flush
@@ -199,7 +199,7 @@ def make_smoother(family, recursions, dtype, layout):
     tile_params_type, slots_type = map(typeof, example(family))
     messages = np.zeros((1, 1))
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         types.Array(types.int64, 1, "C"),
         data_type("float64", 1),
         data_type("float64", 1),

@@ -7,7 +7,6 @@ from numba import prange, typeof, types
 
 from fastem.compile import (
     data_type,
-    layout,
     parallel_kernel,
     part_kernel,
     source_digest,
@@ -45,20 +44,20 @@ def sweep(family, steps, sequences, starts, chain, tile_params, length, start):
     shape = (2, n_stretches, len(chain.start))
     messages = np.full(shape, start)
     X = sequences.X
-    kernel = make_sweep(family, steps, X.dtype.name, layout(X))
+    kernel = make_sweep(family, steps, X.dtype.name)
     kernel(len(steps), *sequences, starts, chain, tile_params, length, start, messages)
     return messages[0], messages[1]
 
 
 @functools.cache
-def make_sweep(family, steps, dtype, layout):
+def make_sweep(family, steps, dtype):
     """Build the kernel that follows chains forward in one part, back in the other."""
     allocate, load, log_density = family.allocate, family.load, family.log_density
     forward_step, backward_step = steps[0], steps[-1]
     digest = source_digest()
     tile_params_type, _ = map(typeof, example(family))
     arguments = (
-        data_type(dtype, 2, layout),
+        data_type(dtype, 2),
         types.Array(types.int64, 1, "C"),
         data_type("float64", 1),
         data_type("float64", 1),
