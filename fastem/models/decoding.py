@@ -42,7 +42,7 @@ from fastem.models.stretches import (
     junctions,
     make_workspace,
     relax,
-    slots_of,
+    slot_of,
     stage,
     stage_memory,
     starts_by_step,
@@ -118,10 +118,11 @@ def viterbi(family, params, sequences, reach=None):
             todo,
         )
 
-    def disagreeing():
-        return slots_of(rows, np.append(joined, joined + 1)[np.tile(wrong(), 2)])
+    def disagreeing(joined):
+        late = joined[wrong(joined)]
+        return np.unique(slot_of(rows, np.append(late, late + 1)))
 
-    def wrong():
+    def wrong(joined):
         state = ends.state_last[joined]
         with np.errstate(invalid="ignore"):
             gained = (ends.score_out[:, :-1] - ends.score_in[:, 1:])[:, joined]
@@ -131,7 +132,7 @@ def viterbi(family, params, sequences, reach=None):
         ).any(axis=0)
 
     if not reach.exact:
-        relax(run, joined, disagreeing, rows.n_slots, reach)
+        relax(run, joined, disagreeing, rows, reach)
     if reach.exact:
         scores, _ = sweep(
             *(family, (best_step,), sequences, starts, chain, tile_params),

@@ -35,7 +35,7 @@ from fastem.models.stretches import (
     junctions,
     make_workspace,
     relax,
-    slots_of,
+    slot_of,
     starts_by_step,
 )
 from fastem.models.sweeps import sweep
@@ -271,10 +271,10 @@ def _run(
             field[todo] = 0
         sums.suspect_row[todo] = NO_ROW
 
-    def disagreeing():
+    def disagreeing(joined):
         late = joined[_differ(messages.forward_out, messages.forward_in)[joined]]
         early = joined[_differ(messages.backward_in, messages.backward_out)[joined]]
-        todo = slots_of(rows, np.append(late + 1, early))
+        todo = np.unique(slot_of(rows, np.append(late + 1, early)))
         clear(todo)
         return todo
 
@@ -290,7 +290,7 @@ def _run(
         return ~(np.abs(a - b).max(axis=0) <= AGREEMENT)
 
     if not reach.exact:
-        relax(run, joined, disagreeing, rows.n_slots, reach)
+        relax(run, joined, disagreeing, rows, reach)
     if reach.exact:
         given = sweep(
             family,

@@ -21,6 +21,9 @@ STRETCH_STEPS = 1024
 MIN_BUNDLE_ROWS = 4096
 FIRST_WARM_UP = 64
 LONGEST_WARM_UP = 1024
+# One slot of so many finds out what warm-up is enough (measured at K = 2, T = 10**6,
+# where 256 steps are: 9.7 ms, else 12.9, for all slots try 64 and 128 steps first).
+PIONEER_STEP = 8
 
 
 class Sequences(NamedTuple):
@@ -93,22 +96,35 @@ class Reach:
         self.exact = False
 
 
-def relax(run, joined, disagreeing, n_slots, reach):
+def relax(run, joined, disagreeing, rows, reach):
     """Run all slots, and again with longer warm-ups those whose stretches disagree.
 
-    ``run(slots, warm_up)`` runs some, ``disagreeing()`` lists those that do not agree
-    with their neighbours, if any are joined to these. Sets ``reach.exact`` if the
-    longest warm-up is too short.
+    ``run(slots, warm_up)`` runs some, ``disagreeing(joined)`` lists those with
+    stretches that do not agree with the next, of those joined to it. Where nothing is
+    known of warm-ups yet, a few slots tell what is enough for most. Sets
+    ``reach.exact`` if the longest warm-up is too short.
     """
-    if reach.warm_up is None or len(reach.warm_up) != n_slots:
-        reach.warm_up = np.full(n_slots, FIRST_WARM_UP)
-    todo = np.arange(n_slots)
+    todo = np.arange(rows.n_slots)
+    if reach.warm_up is None or len(reach.warm_up) != rows.n_slots:
+        reach.warm_up = np.full(rows.n_slots, FIRST_WARM_UP)
+        pioneers = todo[PIONEER_STEP // 2 :: PIONEER_STEP]
+        inside = joined[np.isin(slot_of(rows, joined), pioneers)]
+        inside = inside[slot_of(rows, inside) == slot_of(rows, inside + 1)]
+        if inside.size:
+            _lengthen(run, inside, disagreeing, pioneers, reach)
+            todo = np.setdiff1d(todo, pioneers)
+            reach.warm_up[todo] = reach.warm_up.max()
+    if not reach.exact:
+        _lengthen(run, joined, disagreeing, todo, reach)
+
+
+def _lengthen(run, joined, disagreeing, todo, reach):
     while todo.size:
         for steps in set(reach.warm_up[todo].tolist()):
             run(todo[reach.warm_up[todo] == steps], steps)
         if not joined.size:
             return
-        todo = disagreeing()
+        todo = disagreeing(joined)
         if (reach.warm_up[todo] >= LONGEST_WARM_UP).any():
             reach.exact = True
             return
@@ -134,11 +150,10 @@ def starts_by_step(ends):
     return starts
 
 
-def slots_of(cut, stretches):
-    """Return the slots that some stretches belong to."""
+def slot_of(cut, stretches):
+    """Return the slot that each of some stretches belongs to."""
     firsts = np.arange(cut.n_slots) * cut.n_bundles // cut.n_slots
-    slots = np.searchsorted(firsts, np.asarray(stretches) // CHAINS, side="right") - 1
-    return np.unique(slots)
+    return np.searchsorted(firsts, stretches // CHAINS, side="right") - 1
 
 
 def make_workspace(cut, n_slots, n_rows):
