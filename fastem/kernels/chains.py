@@ -16,6 +16,7 @@ nothing and a banded one only its bands.
 import numpy as np
 
 from fastem.compile import tile_function
+from fastem.kernels.exponentials import set_densities
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_largest
 from fastem.kernels.products import add_outer_block
@@ -43,11 +44,7 @@ def likelihoods(log_b, n_states, largest):
     for b in range(LANES):
         # Where no state allows the observation, all densities become zero.
         largest[b] = largest[b] if largest[b] > -np.inf else 0.0
-    for k in range(n_states):
-        p = log_b[k * STRIDE : k * STRIDE + LANES]
-        for b in range(LANES):
-            difference = p[b] - largest[b]
-            p[b] = exp(difference) if difference > -690.0 else 0.0
+    set_densities(log_b, n_states, largest)
 
 
 @tile_function

@@ -7,10 +7,11 @@ responsibility of component k for row b on return.
 import numpy as np
 
 from fastem.compile import tile_function
+from fastem.kernels.exponentials import set_exponentials
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best, set_largest
 from fastem.kernels.tiles import LANES, STRIDE
-from fastem.kernels.vecmath import exp, log
+from fastem.kernels.vecmath import log
 
 # A responsibility this small is exactly nothing beside the others' rounding; kept, it
 # would become a denormal number that costs a hundred cycles an operation.
@@ -30,13 +31,7 @@ def soft_responsibilities(log_p, n_components, tile_weight, log_likelihood, work
     largest = work[:LANES]
     total = work[STRIDE : STRIDE + LANES]
     set_largest(log_p, n_components, _lowest(log_p), largest, WIDE)
-    for b in range(LANES):
-        total[b] = 0
-    for k in range(n_components):
-        p = log_p[k * STRIDE : k * STRIDE + LANES]
-        for b in range(LANES):
-            p[b] = exp(p[b] - largest[b])
-            total[b] += p[b]
+    set_exponentials(log_p, n_components, largest, total)
     for b in range(LANES):
         log_likelihood[b] = largest[b] + log(total[b])
     factor = largest

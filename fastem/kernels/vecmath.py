@@ -10,6 +10,8 @@ float64 and 3e-9 in float32, so rounding dominates: at most 1 ulp for ``exp``, 2
 Method: J.-M. Muller, *Elementary Functions*, 3rd ed., chapters 4 and 11.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -21,8 +23,6 @@ LOG2_E = 1.4426950408889634
 # ln 2 split so that n * LN2_HIGH is exact for every exponent n.
 LN2_HIGH = 0.6931471803691238
 LN2_LOW = 1.9082149292705877e-10
-# Adding 1.5 * 2**52 rounds to an integer and leaves it in the low bits.
-ROUND_MAGIC = 6755399441055744.0
 # Below these, and for NaN, exp returns its smallest normal value.
 LOWEST_EXP = -708.0
 LOWEST_EXP_32 = np.float32(-87.0)
@@ -30,9 +30,66 @@ SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
 LN2_HIGH_32 = np.float32(0.693359375)
 LN2_LOW_32 = np.float32(-2.12194440e-4)
-LOG2_E_32 = np.float32(LOG2_E)
-ROUND_MAGIC_32 = np.float32(12582912.0)
 SQRT_HALF_BITS_32 = np.int32(0x3F3504F3)
+
+
+class _Exp(NamedTuple):
+    """What the exponential of a floating-point type is made of."""
+
+    bits: int
+    mantissa_bits: int
+    one_bits: int  # those of 1.0
+    magic: float  # added, it rounds to an integer and leaves it in the low bits
+    lowest: float
+    ln2_high: float
+    ln2_low: float
+    coefficients: tuple  # of the polynomial, the highest power first
+
+
+_EXP_64 = _Exp(
+    64,
+    52,
+    0x3FF0000000000000,
+    1.5 * 2**52,
+    LOWEST_EXP,
+    LN2_HIGH,
+    LN2_LOW,
+    (
+        2.4999965359640575e-08,
+        2.7630378625210986e-07,
+        2.7557587342164025e-06,
+        2.480149276278181e-05,
+        0.00019841269504765384,
+        0.0013888888943922656,
+        0.008333333333495624,
+        0.04166666666652919,
+        0.1666666666666641,
+        0.5000000000000011,
+        1.0,
+        1.0,
+    ),
+)
+_EXP_32 = _Exp(
+    32,
+    23,
+    0x3F800000,
+    1.5 * 2**23,
+    float(LOWEST_EXP_32),
+    float(LN2_HIGH_32),
+    float(LN2_LOW_32),
+    (
+        0.001381446705932651,
+        0.008368780411180533,
+        0.04166839421089387,
+        0.1666652010781959,
+        0.49999993412501564,
+        1.0,
+        1.0,
+    ),
+)
+# A multiply-add may round once; nothing may be reassociated. The function around must
+# be one of ROUNDING_EXACT: Numba gives its flags to all that is in it.
+_EXACT = ("contract",)
 
 _IR_TYPES = {
     types.float64: ir.DoubleType(),
@@ -72,7 +129,7 @@ def log(x):
 
 @overload(exp, jit_options=ROUNDING_EXACT)
 def _overload_exp(x):
-    return _exp_float32 if x == types.float32 else _exp_float64
+    return _exp
 
 
 @overload(log, jit_options=ROUNDING_EXACT)
@@ -80,43 +137,53 @@ def _overload_log(x):
     return _log_float32 if x == types.float32 else _log_float64
 
 
-def _exp_float64(x):
-    x = x if x > LOWEST_EXP else LOWEST_EXP
-    shifted = x * LOG2_E + ROUND_MAGIC
-    n = shifted - ROUND_MAGIC
-    r = x - n * LN2_HIGH
-    r = r - n * LN2_LOW
-    p = 2.4999965359640575e-08
-    p = p * r + 2.7630378625210986e-07
-    p = p * r + 2.7557587342164025e-06
-    p = p * r + 2.480149276278181e-05
-    p = p * r + 0.00019841269504765384
-    p = p * r + 0.0013888888943922656
-    p = p * r + 0.008333333333495624
-    p = p * r + 0.04166666666652919
-    p = p * r + 0.1666666666666641
-    p = p * r + 0.5000000000000011
-    p = p * r + 1.0
-    p = p * r + 1.0
+def _exp(x):
+    return _exp_of_number(x)
+
+
+@intrinsic
+def _exp_of_number(typing_context, x):
+    def generate(context, builder, signature, arguments):
+        return exp_of_lanes(builder, arguments[0])
+
+    return x(x), generate
+
+
+def exp_of_lanes(builder, x):
+    """Return e**x, as :func:`exp` does, of one number or of a vector of lanes."""
+    scalar = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+    number = _EXP_64 if scalar == ir.DoubleType() else _EXP_32
+    integer = _shape_like(x.type, ir.IntType(number.bits))
+
+    def constant(value, kind=x.type):
+        count = getattr(kind, "count", None)
+        return ir.Constant(kind, value if count is None else [value] * count)
+
+    def multiply_add(a, b, c):
+        return builder.fadd(builder.fmul(a, b, flags=_EXACT), c, flags=_EXACT)
+
+    x = builder.select(
+        builder.fcmp_ordered(">", x, constant(number.lowest)),
+        x,
+        constant(number.lowest),
+    )
+    magic = constant(number.magic)
+    shifted = multiply_add(x, constant(LOG2_E), magic)
+    n = builder.fsub(shifted, magic)
+    r = multiply_add(n, constant(-number.ln2_high), x)
+    r = multiply_add(n, constant(-number.ln2_low), r)
+    p = constant(number.coefficients[0])
+    for coefficient in number.coefficients[1:]:
+        p = multiply_add(p, r, constant(coefficient))
     # The low bits of `shifted` hold n; shifted left they become the exponent.
-    return p * _bit_cast((_bit_cast(shifted) << 52) + 0x3FF0000000000000)
+    power = builder.bitcast(shifted, integer)
+    power = builder.shl(power, constant(number.mantissa_bits, integer))
+    power = builder.add(power, constant(number.one_bits, integer))
+    return builder.fmul(p, builder.bitcast(power, x.type))
 
 
-def _exp_float32(x):
-    x = x if x > LOWEST_EXP_32 else LOWEST_EXP_32
-    shifted = x * LOG2_E_32 + ROUND_MAGIC_32
-    n = shifted - ROUND_MAGIC_32
-    r = x - n * LN2_HIGH_32
-    r = r - n * LN2_LOW_32
-    p = np.float32(0.001381446705932651)
-    p = p * r + np.float32(0.008368780411180533)
-    p = p * r + np.float32(0.04166839421089387)
-    p = p * r + np.float32(0.1666652010781959)
-    p = p * r + np.float32(0.49999993412501564)
-    p = p * r + np.float32(1.0)
-    p = p * r + np.float32(1.0)
-    exponent = (_bit_cast(shifted) << np.int32(23)) + np.int32(0x3F800000)
-    return p * _bit_cast(np.int32(exponent))
+def _shape_like(kind, scalar):
+    return ir.VectorType(scalar, kind.count) if hasattr(kind, "count") else scalar
 
 
 def _log_float64(x):
