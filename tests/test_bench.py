@@ -31,6 +31,7 @@ from fastem.bench.report import report, table
 from fastem.bench.stages import CHAIN_STAGES, MIXTURE_STAGES
 from fastem.cli import main
 from fastem.families.gaussian import GaussianSlots
+from fastem.kernels.sparse import ROOT_MIN_FEATURES
 
 KERNELS = "e-step diag float64 2000", "k-means float64 2000,2,8"
 
@@ -68,20 +69,23 @@ def count_full_e_step(D, K):
         count.do(6)  # largest; p - largest; total; r = p / total; negligible? zero
         count.do(1)  # weight += r
         for i in range(D):
-            count.do(2)  # y = sqrt(r) * (x - c)
-            count.add_product()  # first += sqrt(r) * y
+            count.do(2)  # d = x - c and y = r * d; y = sqrt(r) * (x - c)
+            if D < ROOT_MIN_FEATURES:
+                count.do(1)  # first += y
+            else:
+                count.add_product()  # first += sqrt(r) * y
             for _j in range(i + 1):
-                count.add_product()  # second += y[i] * y[j]
+                count.add_product()  # second += y[i] * d[j]; y[i] * y[j]
     return count
 
 
-@pytest.mark.parametrize(("D", "K"), [(1, 1), (2, 3), (5, 4)])
+@pytest.mark.parametrize(("D", "K"), [(1, 1), (2, 3), (5, 4), (9, 2)])
 def test_full_e_step_is_counted_as_its_loops_run(D, K):
     counted = work.e_step("full", D, K, 8)
     by_loops = count_full_e_step(D, K)
     assert (counted.fused, counted.plain) == (by_loops.fused, by_loops.plain)
     assert (counted.exp, counted.log) == (K, 1)
-    assert (counted.divide, counted.sqrt) == (1, K)
+    assert (counted.divide, counted.sqrt) == (1, K if D >= ROOT_MIN_FEATURES else 0)
     assert (counted.read, counted.written) == (8 * D, 0)
 
 

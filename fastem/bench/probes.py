@@ -19,8 +19,9 @@ from fastem.compile import (
     source_digest,
     tile_function,
 )
-from fastem.kernels.tiles import LANES, MAX_PARTS
-from fastem.kernels.vecmath import exp, log
+from fastem.kernels.exponentials import set_exponentials
+from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
+from fastem.kernels.vecmath import log
 
 FLOAT64, FLOAT32 = "float64", "float32"
 DTYPES = FLOAT64, FLOAT32
@@ -135,7 +136,7 @@ def _triad():
 
 
 def _elementwise(function, dtype):
-    x = np.full((MAX_PARTS, TILES, LANES), 0.5, dtype)
+    x = np.full((MAX_PARTS, TILES * STRIDE), 0.5, dtype)
     return functools.partial(make_elementwise(function, dtype), MAX_PARTS, x, ROUNDS)
 
 
@@ -212,23 +213,32 @@ def _begin(x, part):
 
 
 @tile_function
-def _exp(x, one):
-    return exp(-x)
+def _exp(rows, ones, spare):
+    set_exponentials(rows, TILES, ones, spare)
 
 
 @tile_function
-def _log(x, one):
-    return log(x + one)
+def _log(rows, ones, spare):
+    for tile in range(TILES):
+        lanes = rows[tile * STRIDE : tile * STRIDE + LANES]
+        for b in range(LANES):
+            lanes[b] = log(lanes[b] + ones[b])
 
 
 @tile_function
-def _divide(x, one):
-    return one / (x + one)
+def _divide(rows, ones, spare):
+    for tile in range(TILES):
+        lanes = rows[tile * STRIDE : tile * STRIDE + LANES]
+        for b in range(LANES):
+            lanes[b] = ones[b] / (lanes[b] + ones[b])
 
 
 @tile_function
-def _sqrt(x, one):
-    return np.sqrt(x)
+def _sqrt(rows, ones, spare):
+    for tile in range(TILES):
+        lanes = rows[tile * STRIDE : tile * STRIDE + LANES]
+        for b in range(LANES):
+            lanes[b] = np.sqrt(lanes[b])
 
 
 FUNCTIONS = {"exp": _exp, "log": _log, "divide": _divide, "sqrt": _sqrt}
@@ -243,12 +253,9 @@ def make_elementwise(function, dtype):
     @part_kernel(*_elementwise_arguments(dtype))
     def apply_part(x, n_rounds, part):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
-        one = x.dtype.type(1)
+        ones, spare = np.ones(LANES, x.dtype), np.empty(LANES, x.dtype)
         for _ in range(n_rounds):
-            for tile in range(TILES):
-                lanes = x[part, tile]
-                for b in range(LANES):
-                    lanes[b] = apply(lanes[b], one)
+            apply(x[part], ones, spare)
 
     return functools.partial(_make_run_elementwise(dtype), apply_part)
 
@@ -264,7 +271,7 @@ def _make_run_elementwise(dtype):
 
 
 def _elementwise_arguments(dtype):
-    return typeof(np.empty((1, 1, 1), dtype)), types.int64
+    return typeof(np.empty((1, 1), dtype)), types.int64
 
 
 @tile_function

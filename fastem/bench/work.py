@@ -36,6 +36,7 @@ from fastem.bench.probes import (
     read_name,
 )
 from fastem.kernels.chains import CHAINS
+from fastem.kernels.sparse import ROOT_MIN_FEATURES
 
 ARITHMETIC, EXP, DIVISION = "arithmetic", "exp", "division"
 BANDWIDTH, LATENCY = "bandwidth", "latency"
@@ -120,7 +121,12 @@ def _diag_density(D, K):
 
 
 def _full_moments(D, K):
-    """``y = sqrt(r) (x - c)``; sums of r, ``sqrt(r) y`` and the lower ``y y^T``."""
+    """``y = sqrt(r) (x - c)``; sums of r, ``sqrt(r) y`` and the lower ``y y^T``.
+
+    Of few features ``d = x - c`` and ``y = r d``; sums of r, y and the lower ``y d^T``.
+    """
+    if D < ROOT_MIN_FEATURES:
+        return Work(fused=K * _triangle(D), plain=K * (3 * D + 1))
     return Work(fused=K * (D + _triangle(D)), plain=K * (2 * D + 1), sqrt=K)
 
 

@@ -260,7 +260,8 @@ def make_smoother(family, recursions, dtype):
         last = (slot + 1) * cut.n_bundles // cut.n_slots
         for bundle in range(first, last):
             enter(given, messages.forward_in, bundle, uniform, n_states, message)
-            for tile in range(n_tiles):
+            # What comes after the stretch is for the way back alone.
+            for tile in range(n_tiles if backwards else margin + n_core):
                 step = (tile - margin) * STEPS
                 stage(sequences, starts, cut, bundle, step, staged)
                 load(staged.rows, 0, LANES, tile_params, scratch)
