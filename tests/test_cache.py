@@ -64,17 +64,21 @@ def run(script, site=PACKAGE.parent, **environment):
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def copied_package(folder):
-    """A folder with a copy of the package, free to be edited, without any cache."""
+def copied_package(folder, *left_out):
+    """A folder with a copy of the package, free to be edited.
+
+    With it come the kernels that lie beside its sources, unless left out.
+    """
     site = folder / "site"
-    ignore = shutil.ignore_patterns("__pycache__")
+    # What other processes are writing has such names until it is complete.
+    ignore = shutil.ignore_patterns("*.tmp.*", "*.pyc.*", *left_out)
     shutil.copytree(PACKAGE, site / "fastem", ignore=ignore)
     return site
 
 
 @pytest.fixture
 def site(tmp_path):
-    return copied_package(tmp_path)
+    return copied_package(tmp_path, "__pycache__")
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +86,8 @@ def warm(tmp_path_factory):
     """A copy of the package that has run once: a function to run it again, what the
     first run said, and its cache."""
     folder = tmp_path_factory.mktemp("warm")
-    again = functools.partial(
-        run, site=copied_package(folder), NUMBA_CACHE_DIR=str(folder / "cache")
-    )
+    site = copied_package(folder, "__pycache__")
+    again = functools.partial(run, site=site, NUMBA_CACHE_DIR=str(folder / "cache"))
     return again, again(FIT), folder / "cache"
 
 
@@ -136,19 +139,19 @@ EDITS = [
 ]
 
 
-def test_an_edited_source_is_compiled_anew(site, tmp_path):
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    bounds = [run(FIT, site, **environment)["bound"]]
+def test_an_edited_source_is_compiled_anew(tmp_path):
+    site = copied_package(tmp_path)
+    bounds = [run(FIT, site)["bound"]]
     for name, old, new in EDITS:
         path = site / "fastem" / name
         text = path.read_text()
         assert old in text, f"{name} no longer has what this test edits"
         path.write_text(text.replace(old, new))
-        after = run(FIT, site, **environment)
+        after = run(FIT, site)
         assert after["compiled"]
         assert after["bound"] not in bounds
         bounds.append(after["bound"])
-    assert run(FIT, site, **environment) == {"bound": bounds[-1], "compiled": []}
+    assert run(FIT, site) == {"bound": bounds[-1], "compiled": []}
 
 
 COMPILED_SOURCES = sorted(

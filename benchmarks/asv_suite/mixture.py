@@ -16,7 +16,7 @@ SIZES = choose(
     (50_000, 128, 32),
     quick=1,
 )
-DENSE_SIZES = choose((200_000, 32, 32), (50_000, 128, 32), quick=1)
+DENSE_SIZES = choose((20_000, 32, 32), (200_000, 32, 32), (50_000, 128, 32), quick=1)
 COVARIANCE_TYPES = choose("full", "diag", "tied", "spherical", quick=2)
 DTYPES = choose("float64", "float32", quick=1)
 N_ITER = 5

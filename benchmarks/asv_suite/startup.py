@@ -26,7 +26,7 @@ class Import:
 
 
 class FirstFit:
-    params = choose("GaussianMixture", "KMeans", "GaussianHMM", quick=1)
+    params = choose("KMeans", "GaussianMixture", "GaussianHMM", quick=1)
     param_names = ("model",)
     timeout = 600
 

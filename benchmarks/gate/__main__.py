@@ -57,29 +57,47 @@ CLOCKS = {
     help="Folder that keeps versions and their compiled kernels.",
 )
 @click.option("--force", is_flag=True, help="Time also where the package is the same.")
-def main(base, cases, budget, cache, force):
+@click.option(
+    "--compile",
+    "compile_only",
+    is_flag=True,
+    help="Time nothing, but leave compiled kernels in --cache.",
+)
+def main(base, cases, budget, cache, force, compile_only):
     """Compare the speed of this checkout's fastem with that of an earlier commit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and clean up
     try:
-        revision = versions.find_base(ROOT, base)
-        changed = versions.changed_files(ROOT, revision)
-        accepted = versions.accepted(ROOT, revision)
+        failed = judge_checkout(
+            base, cases or tuple(CASES), budget, cache, force, compile_only
+        )
     except versions.NoBase as error:
         click.echo(error, err=True)
         sys.exit(NO_BASE)
+    sys.exit(failed)
+
+
+def judge_checkout(base, cases, budget, cache, force, compile_only):
+    """Report on this checkout; say whether a case is at fault unintended."""
+    revision = versions.find_base(ROOT, base)
+    changed = versions.changed_files(ROOT, revision)
+    accepted = versions.accepted(ROOT, revision)
     report = Report([f"base {revision[:12]}, {len(changed)} files of fastem/ differ"])
     if not changed and not force:
         report.note("the same code is as fast: passed without timing")
-        return
+        return False
     with tempfile.TemporaryDirectory(prefix="fastem-gate-") as scratch:
         folders = versions.check_out(ROOT, revision, cache or scratch), ROOT
-        faults = compare(report, folders, cases or tuple(CASES), budget)
+        if compile_only:
+            with process.running(folders) as running:
+                prepare(report, running, cases, [])
+            return False
+        faults = compare(report, folders, cases, budget)
     intended = accepted & set(faults)
     for case in sorted(intended):
         report.note(f"{case}: accepted by {versions.ACCEPTED} in a commit")
     failed = [case for case in faults if case not in intended]
     report.note(f"FAILED: {', '.join(failed)}" if failed else "passed")
-    sys.exit(bool(failed))
+    return bool(failed)
 
 
 def compare(report, folders, cases, budget):
