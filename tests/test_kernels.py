@@ -211,6 +211,22 @@ def run_over_lanes(function, matrix, first, end, fresh, x, out, width):
         call(matrix, 4, first, end, fresh, tile, out, lane, width)
 
 
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(4, 4), (8, 12)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_set_best_product(rng, dtype, n_rows, n_columns):
+    matrix = rng.integers(-3, 4, size=(n_rows, n_columns)).astype(dtype)
+    matrix[3] = matrix[1]
+    shift = rng.integers(-3, 4, size=n_rows).astype(dtype)
+    shift[3], shift[2] = shift[1], -np.inf
+    x = rng.integers(-3, 4, size=(LANES, n_columns)).astype(dtype)
+    tile, best = to_tile(x), np.full(LANES, np.nan, dtype)
+    call = compiled(registers.set_best_product)
+    step = compiled(registers.block_lanes)(tile, lanes.WIDE)
+    for lane in range(0, LANES, step):
+        call(matrix, shift, tile, best, lane)
+    np.testing.assert_array_equal(best, (x @ matrix.T + shift).argmax(axis=1))
+
+
 @WIDTHS
 @pytest.mark.parametrize("n_rows", [0, 1, 5])
 @pytest.mark.parametrize("dtype", DTYPES)

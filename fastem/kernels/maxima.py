@@ -117,7 +117,9 @@ def _best(typing_context, rows, n_rows, largest, best, lane, width):
         start = lanes.load(rows, INDEX(0)), lanes.constant(0.0), lanes.constant(1.0)
 
         def step(k, carried):
-            return _keep_better(lanes, lanes.load(rows, k), *carried)
+            record, holder, number = carried
+            kept = lanes.keep_better(lanes.load(rows, k), number, record, holder)
+            return *kept, lanes.next_number(number)
 
         record, holder, _ = loop(builder, INDEX(1), n_rows, start, step)
         lanes.store(record, largest, INDEX(0))
@@ -148,7 +150,9 @@ def _best_source(typing_context, matrix, rows, n_rows, state, lane, width):
                 entry = builder.load(builder.gep(row, [column]), align=lanes.align)
                 onward = builder.insert_element(onward, entry, i)
             value = builder.fadd(lanes.load(rows, j), onward)
-            return _keep_better(lanes, value, *carried)
+            record, holder, number = carried
+            kept = lanes.keep_better(value, number, record, holder)
+            return *kept, lanes.next_number(number)
 
         start = lanes.constant(-np.inf), before, lanes.constant(0.0)
         _, holder, _ = loop(builder, INDEX(0), n_rows, start, step)
@@ -156,14 +160,3 @@ def _best_source(typing_context, matrix, rows, n_rows, state, lane, width):
         return context.get_dummy_value()
 
     return types.void(matrix, rows, n_rows, state, lane, width), generate
-
-
-def _keep_better(lanes, value, record, holder, number):
-    """Return the record, its holder and the next number, after one number's value."""
-    builder = lanes.builder
-    better = builder.fcmp_ordered(">", value, record)
-    return (
-        builder.select(better, value, record),
-        builder.select(better, number, holder),
-        builder.fadd(number, lanes.constant(1.0)),
-    )

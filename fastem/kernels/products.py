@@ -1,53 +1,14 @@
 """Matrix products over the lanes of a tile.
 
-They are unrolled four by four: sixteen coefficients stay in registers, and each vector
-loaded feeds four accumulators. Only lower triangles are worked. Sizes are padded to
-even numbers, so that blocks of four and one of two cover them, or to multiples of four.
+They go in blocks of four by four or two, so that each vector loaded feeds several
+sums. Only lower triangles are worked. Sizes are padded to even numbers, so that blocks
+of four and one of two cover them, or to multiples of four.
 """
 
 from fastem.compile import MANY_REGISTERS, tile_function
 from fastem.kernels.lanes import FOUR, TWO, WIDE
 from fastem.kernels.registers import block_lanes, set_product, subtract_lower_square
 from fastem.kernels.tiles import LANES, STRIDE
-
-
-@tile_function
-def add_block_product(matrix, row, column, tile, out, width):
-    """Add ``matrix[row:row+4, column:column+4] @ tile[column:column+4]`` to 4 rows."""
-    m00, m01, m02, m03 = (
-        matrix[row, column],
-        matrix[row, column + 1],
-        matrix[row, column + 2],
-        matrix[row, column + 3],
-    )
-    m10, m11, m12, m13 = (
-        matrix[row + 1, column],
-        matrix[row + 1, column + 1],
-        matrix[row + 1, column + 2],
-        matrix[row + 1, column + 3],
-    )
-    m20, m21, m22, m23 = (
-        matrix[row + 2, column],
-        matrix[row + 2, column + 1],
-        matrix[row + 2, column + 2],
-        matrix[row + 2, column + 3],
-    )
-    m30, m31, m32, m33 = (
-        matrix[row + 3, column],
-        matrix[row + 3, column + 1],
-        matrix[row + 3, column + 2],
-        matrix[row + 3, column + 3],
-    )
-    x = tile[column * STRIDE : (column + 4) * STRIDE]
-    for b in range(16 * len(width)):
-        x0 = x[b]
-        x1 = x[STRIDE + b]
-        x2 = x[2 * STRIDE + b]
-        x3 = x[3 * STRIDE + b]
-        out[b] += m00 * x0 + m01 * x1 + m02 * x2 + m03 * x3
-        out[STRIDE + b] += m10 * x0 + m11 * x1 + m12 * x2 + m13 * x3
-        out[2 * STRIDE + b] += m20 * x0 + m21 * x1 + m22 * x2 + m23 * x3
-        out[3 * STRIDE + b] += m30 * x0 + m31 * x1 + m32 * x2 + m33 * x3
 
 
 @tile_function

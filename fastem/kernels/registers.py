@@ -13,6 +13,7 @@ from fastem.compile import TILE_OPTIONS
 from fastem.kernels.lanes import (
     CONTRACT,
     INDEX,
+    WIDE,
     Lanes,
     count_lanes,
     loop,
@@ -58,6 +59,16 @@ def add_best_sum(matrix, row, first, end, fresh, tile, out, lane, width):
         total[:] = np.maximum(total, m[:, None] + y)
 
 
+def set_best_product(matrix, shift, tile, best, lane):
+    """Set lanes of ``best`` to the row of the largest of ``matrix @ tile + shift``.
+
+    It is the first of equals. Both sizes of the matrix are multiples of four.
+    """
+    n_lanes = block_lanes(tile, WIDE)
+    product = matrix @ rows_of_lanes(tile, matrix.shape[1], lane, n_lanes)
+    best[lane : lane + n_lanes] = np.argmax(product + shift[:, None], axis=0)
+
+
 def subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
     """Subtract squares of rows of ``lower @ tile + shift`` from lanes of ``out``."""
     n_lanes = block_lanes(tile, width)
@@ -95,6 +106,13 @@ def _overload_add_product(matrix, row, first, end, fresh, tile, out, lane, width
 def _overload_add_best_sum(matrix, row, first, end, fresh, tile, out, lane, width):
     return lambda matrix, row, first, end, fresh, tile, out, lane, width: (
         _add_best_rows(matrix, row, first, end, fresh, tile, out, lane, width)
+    )
+
+
+@overload(set_best_product, jit_options=TILE_OPTIONS)
+def _overload_set_best_product(matrix, shift, tile, best, lane):
+    return lambda matrix, shift, tile, best, lane: _best_rows(
+        matrix, shift, tile, best, lane
     )
 
 
@@ -154,6 +172,39 @@ def _gather_rows(combine, nothing):
         return types.void(*arguments), generate
 
     return add
+
+
+@intrinsic
+def _best_rows(typing_context, matrix, shift, tile, best, lane):
+    """As :func:`set_best_product`."""
+
+    def generate(context, builder, signature, arguments):
+        matrix, shift, tile, best, lane = open_arguments(
+            context, builder, signature, arguments
+        )
+        n_lanes = count_lanes(signature.args[2].dtype.bitwidth // 8, 2, len(WIDE))
+        lanes = Lanes(builder, tile, lane, n_lanes)
+        n_rows, n_columns = (builder.extract_value(matrix.shape, i) for i in (0, 1))
+
+        def add_four(block, carried):
+            row = builder.mul(block, INDEX(4))
+            sums = _start(lanes, shift, row, 4)
+            columns = _Columns(lanes, matrix, row, tile, _multiply_add)
+            sums = loop(builder, INDEX(0), n_columns, sums, columns.add)
+            record, holder, number = carried
+            for total in sums:
+                record, holder = lanes.keep_better(total, number, record, holder)
+                number = lanes.next_number(number)
+            return record, holder, number
+
+        zero = lanes.constant(0.0)
+        start = lanes.constant(-np.inf), zero, zero
+        n_blocks = builder.sdiv(n_rows, INDEX(4))
+        _, holder, _ = loop(builder, INDEX(0), n_blocks, start, add_four)
+        lanes.store(holder, best, INDEX(0))
+        return context.get_dummy_value()
+
+    return types.void(matrix, shift, tile, best, lane), generate
 
 
 @intrinsic

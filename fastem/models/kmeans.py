@@ -234,9 +234,7 @@ def make_lloyd(dtype):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
         n_features = tiles.centers.shape[1]
         tile = np.zeros(n_features * STRIDE, X.dtype)
-        scores = np.empty(4 * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
-        largest = np.empty(LANES, X.dtype)
         best = np.empty(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], clusters.weight.shape[0], part)
         for t in range(first, last):
@@ -244,16 +242,7 @@ def make_lloyd(dtype):
             stop = min(start + LANES, X.shape[0])
             load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
-            nearest(
-                tiles.centers,
-                tiles.half_norms,
-                tile,
-                scores,
-                largest,
-                best,
-                X,
-                stop,
-            )
+            nearest(tiles.centers, tiles.half_norms, tile, best, X, stop)
             add_to_clusters(
                 X,
                 start,
@@ -290,7 +279,6 @@ def make_assign(dtype):
         digest  # noqa: B018 - in the closure, hence in the key of the disk cache
         n_features = tiles.centers.shape[1]
         tile = np.zeros(n_features * STRIDE, X.dtype)
-        scores = np.empty(4 * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
         distance = np.empty(LANES, X.dtype)
         best = np.empty(LANES, X.dtype)
@@ -300,16 +288,7 @@ def make_assign(dtype):
             stop = min(start + LANES, X.shape[0])
             load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
-            nearest(
-                tiles.centers,
-                tiles.half_norms,
-                tile,
-                scores,
-                distance,
-                best,
-                X,
-                stop,
-            )
+            nearest(tiles.centers, tiles.half_norms, tile, best, X, stop)
             distances_to_best(tile, n_features, tiles.centers, best, distance)
             out.inertia[part] += weighted_sum(distance, tile_weight)
             if out.labels.size > 0:
