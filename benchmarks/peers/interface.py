@@ -41,6 +41,10 @@ class Peer(Protocol):
     run: Callable[[np.ndarray, Start, str, int], Result]  # (X, start, type, n_iter)
 
 
+class PeerError(Exception):
+    """A peer did not do what it was asked."""
+
+
 class DisagreementError(Exception):
     """Two sides of a comparison did not compute the same thing."""
 

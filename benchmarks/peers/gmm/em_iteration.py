@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 
+import click
 import numpy as np
 
 from benchmarks.data import blobs
@@ -15,7 +16,7 @@ from benchmarks.peers import (
     scikit_learn,
 )
 from benchmarks.peers.gmm.cases import MIXTURES
-from benchmarks.peers.interface import check_agreement
+from benchmarks.peers.interface import PeerError, check_agreement
 from benchmarks.peers.plan import compare
 from benchmarks.peers.timing import alternate, spread_per_iteration
 
@@ -29,7 +30,13 @@ def against_peers(plan):
     for case in plan.select(MIXTURES):
         for peer in plan.select_peers(PEERS):
             if case.covariance_type in peer.COVARIANCE_TYPES and not peer.missing():
-                yield _against(peer, case, plan)
+                try:
+                    row = _against(peer, case, plan)
+                except PeerError as error:
+                    label = f"{case.size} {case.covariance_type}"
+                    click.echo(f"{peer.NAME} left out of {label}: {error}", err=True)
+                else:
+                    yield row
 
 
 def _against(peer, case, plan):
