@@ -13,6 +13,36 @@ settings.register_profile("fastem", deadline=None, derandomize=True)
 settings.load_profile("fastem")
 
 
+# Of fewer tests than this none is the whole suite.
+WHOLE_SUITE = 5_000
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session):
+    """Compile the suite's kernels before its first test, each worker a share of them.
+
+    Left to themselves, all workers would compile the same ones at the same time.
+    Pytest-xdist begins when all workers are through with this.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and len(session.items) > WHOLE_SUITE:
+        n_workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        for _, build in _kernels()[int(worker.removeprefix("gw")) :: n_workers]:
+            build()
+
+
+def _kernels():
+    """Return (name, build) pairs of what most tests need, those of a kind together."""
+    from fastem.warmup import MODELS, warmup_steps
+
+    steps = dict(warmup_steps())
+    for name, build in warmup_steps(dtypes=["float64"], models=MODELS):
+        slow_way = "log" in name or "sweep" in name
+        if not slow_way or name.startswith(("diag", "categorical")):
+            steps[name] = build
+    return sorted(steps.items(), key=lambda step: step[0].split()[-2:])
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Run kernels on one thread, for tests of thousands of fits to a tile or two of

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 import fastem
 from fastem.cli import main, progress
+from fastem.data import blocks
 from fastem.em.monitors import ProgressMonitor
 from fastem.exceptions import ConvergenceWarning
 
@@ -749,11 +750,11 @@ def all_lines(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
 
 
-def test_lines_of_a_fit(data, out, all_lines):
+def test_lines_of_a_fit(data, out, all_lines, monkeypatch):
+    monkeypatch.setattr(blocks, "PORTION_BYTES", 1)  # portions of 256 rows
     options = ("-k", 3, "--tol", 0, "--max-iter", 4, "--n-init", 2)
-    arguments = (data / "rows.npy", *options, "--block-rows", 200, "--out", out)
-    lines = run("fit", *arguments).stderr.splitlines()
-    assert any("iteration 0/4, row 200/600" in line for line in lines)
+    lines = run("fit", data / "rows.npy", *options, "--out", out).stderr.splitlines()
+    assert any("iteration 0/4, row 256/600" in line for line in lines)
     assert any("start 1/2, iteration 1/4, log-likelihood -" in line for line in lines)
     assert any(" rows/s, at most 0:00:0" in line for line in lines)
     ends = [line for line in lines if "did not converge:" in line]
