@@ -4,6 +4,7 @@ They are small enough to run without the JIT as well; test_nojit.py sees to that
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -396,6 +397,66 @@ class TestResponsibilities:
 def test_list_positive(rng, dtype, share):
     values = np.where(rng.random(LANES) < share, rng.random(LANES), -0.0).astype(dtype)
     values[[3, 64, 255]] = np.nan, -1, 1e-30
-    lanes = np.empty(LANES + 1, np.int64)
+    lanes = np.empty(LANES, np.int64)
     count = compiled(sparse.list_positive)(values, lanes)
     np.testing.assert_array_equal(lanes[:count], np.flatnonzero(values > 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_lanes", [0, 4, 60, 128])
+def test_gathered_deviations(rng, dtype, n_lanes):
+    values, x = rng.random(LANES).astype(dtype), rng.normal(size=LANES).astype(dtype)
+    lanes = rng.integers(LANES, size=n_lanes)
+    roots, out = np.full(LANES, 7, dtype), np.full(LANES, 7, dtype)
+    compiled(sparse.gather_roots)(values, lanes, roots)
+    np.testing.assert_array_equal(roots[:n_lanes], np.sqrt(values[lanes]))
+    center, roots = dtype(0.3), roots[:n_lanes].copy()
+    got = compiled(sparse.gather_deviations)(x, center, lanes, roots, out)
+    expected = roots * (x[lanes] - center)
+    np.testing.assert_array_equal(out[:n_lanes], expected)
+    # Nothing is written beyond the lanes asked for.
+    assert (out[n_lanes:] == 7).all()
+    tolerance = n_lanes * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, (roots * expected).sum(), atol=tolerance)
+
+
+class Scratch(NamedTuple):
+    tile: np.ndarray
+    roots: np.ndarray
+    pending: np.ndarray
+    held: np.ndarray
+
+
+class Slots(NamedTuple):
+    second: np.ndarray
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("counts", [[1], [3, 61, 1], [63, 2], [64], [128, 5, 127]])
+def test_lanes_that_wait_for_a_block(rng, dtype, counts):
+    size, n_pairs = 6, 21
+    slots = Slots(np.zeros((1, 1, n_pairs)))
+    first, second = np.zeros(size), slots.second[0, 0]
+    expected_first, expected_second = np.zeros(size), np.zeros((size, size))
+    center = rng.normal(size=size).astype(dtype)
+    # Rubbish where lanes are to wait, as much as memory may hold.
+    pending = np.full((1, size, sparse.PENDING_STRIDE), np.nan, dtype)
+    roots, held = np.full(LANES, np.nan, dtype), np.zeros(1, np.int64)
+    for count in counts:
+        X, r = rng.normal(size=(LANES, size)), rng.random(LANES)
+        lanes = np.full(LANES, 9, np.int64)
+        lanes[:count] = np.sort(rng.permutation(LANES)[:count])
+        scratch = Scratch(to_tile(X.astype(dtype)), roots, pending, held)
+        compiled(sparse.add_outer_of_lanes)(
+            center, r.astype(dtype), lanes, count, scratch, 0, first, second
+        )
+        y, w = X[lanes[:count]] - center, r[lanes[:count], None]
+        expected_first += (w * y).sum(axis=0)
+        expected_second += (w * y).T @ y
+    compiled(sparse.flush_outer)(scratch, slots, 0)
+    # Sums of up to 260 terms of order one.
+    tolerance = 1e-11 if dtype is np.float64 else 1e-3
+    np.testing.assert_allclose(first, expected_first, atol=tolerance)
+    expected_second = expected_second[np.tril_indices(size)]
+    np.testing.assert_allclose(second, expected_second, atol=tolerance)
+    assert held[0] == 0

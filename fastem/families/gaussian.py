@@ -116,7 +116,7 @@ def allocate(tile_params):
         np.zeros(n_features * STRIDE, dtype),
         np.empty((n_components, n_features, PENDING_STRIDE), dtype),
         np.zeros(n_components, np.int64),
-        np.empty(LANES + 1, np.int64),
+        np.empty(LANES, np.int64),
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),

@@ -72,7 +72,7 @@ def allocate(tile_params):
     return DiagScratch(
         np.zeros(n_features * STRIDE, dtype),
         np.zeros((LANES, n_features), dtype),
-        np.empty(LANES + 1, np.int64),
+        np.empty(LANES, np.int64),
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
@@ -184,8 +184,8 @@ def _add_tile(center, r, scratch, first, second):
 
 
 @tile_function
-def _add_lanes(center, r, lanes, scratch, pool, first, second):
-    for b in lanes:
+def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
+    for b in lanes[:count]:
         row = scratch.rows[b]
         for i in range(row.size):
             y = row[i] - center[i]

@@ -48,7 +48,7 @@ from fastem.kernels.tiles import (
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.
-GATHER_MIN_FEATURES = 12
+GATHER_MIN_FEATURES = 8
 # With fewer, the whole density costs little more than its bound.
 PRUNING_MIN_FEATURES = 24
 NARROW_LANES = 16 * len(NARROW)

@@ -111,7 +111,7 @@ def allocate(tile_params):
         np.empty((tile_params.zeros.size, STRIDE), dtype),
         np.empty((1, tile_params.zeros.size, PENDING_STRIDE), dtype),
         np.zeros(1, np.int64),
-        np.empty(LANES + 1, np.int64),
+        np.empty(LANES, np.int64),
         np.empty(LANES, dtype),
     )
 

@@ -88,17 +88,18 @@ class Lanes:
         """Return the larger of each lane; b where one is not a number."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
-    def keep_better(self, value, number, record, holder):
-        """Return the record and its holder after one number's value."""
+    def keep_better(self, value, carried):
+        """Return the record, its holder and the next number after one number's value.
+
+        What is carried is the same three before it.
+        """
+        record, holder, number = carried
         better = self.builder.fcmp_ordered(">", value, record)
         return (
             self.builder.select(better, value, record),
             self.builder.select(better, number, holder),
+            self.builder.fadd(number, self.constant(1.0)),
         )
-
-    def next_number(self, number):
-        """Return a number and one."""
-        return self.builder.fadd(number, self.constant(1.0))
 
 
 def loop(builder, first, end, carried, step):

@@ -117,9 +117,7 @@ def _best(typing_context, rows, n_rows, largest, best, lane, width):
         start = lanes.load(rows, INDEX(0)), lanes.constant(0.0), lanes.constant(1.0)
 
         def step(k, carried):
-            record, holder, number = carried
-            kept = lanes.keep_better(lanes.load(rows, k), number, record, holder)
-            return *kept, lanes.next_number(number)
+            return lanes.keep_better(lanes.load(rows, k), carried)
 
         record, holder, _ = loop(builder, INDEX(1), n_rows, start, step)
         lanes.store(record, largest, INDEX(0))
@@ -150,9 +148,7 @@ def _best_source(typing_context, matrix, rows, n_rows, state, lane, width):
                 entry = builder.load(builder.gep(row, [column]), align=lanes.align)
                 onward = builder.insert_element(onward, entry, i)
             value = builder.fadd(lanes.load(rows, j), onward)
-            record, holder, number = carried
-            kept = lanes.keep_better(value, number, record, holder)
-            return *kept, lanes.next_number(number)
+            return lanes.keep_better(value, carried)
 
         start = lanes.constant(-np.inf), before, lanes.constant(0.0)
         _, holder, _ = loop(builder, INDEX(0), n_rows, start, step)

@@ -191,11 +191,9 @@ def _best_rows(typing_context, matrix, shift, tile, best, lane):
             sums = _start(lanes, shift, row, 4)
             columns = _Columns(lanes, matrix, row, tile, _multiply_add)
             sums = loop(builder, INDEX(0), n_columns, sums, columns.add)
-            record, holder, number = carried
             for total in sums:
-                record, holder = lanes.keep_better(total, number, record, holder)
-                number = lanes.next_number(number)
-            return record, holder, number
+                carried = lanes.keep_better(total, carried)
+            return carried
 
         zero = lanes.constant(0.0)
         start = lanes.constant(-np.inf), zero, zero
