@@ -20,6 +20,7 @@ from fastem.kernels.tiles import LANES, STRIDE, lane_sum
 # Lanes are gathered so many at a time.
 VECTOR = 4
 
+# Whole vectors of them.
 PENDING = 64
 PENDING_STRIDE = PENDING + 8
 # With more lanes than this the whole tile is less work than gathering (measured at
@@ -190,7 +191,7 @@ def add_outer_of_lanes(center, r, lanes, count, scratch, pool, first, second):
     roots = scratch.roots
     n_lanes = (count + VECTOR - 1) // VECTOR * VECTOR
     for n in range(count, n_lanes):
-        lanes[n] = 0
+        lanes[n] = lanes[0]
     gather_roots(r, lanes[:n_lanes], roots)
     for n in range(count, n_lanes):
         roots[n] = 0
