@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.data.blocks import portions
+from fastem.data.blocks import portion_slices, portions
 from fastem.data.read_ahead import read_ahead
 from fastem.data.sampling import sample_rows
 from fastem.data.sequences import sequence_blocks
@@ -44,7 +44,6 @@ class _Here:
         Parameters
         ----------
         function : callable
-            Of an array, it sums portions itself.
         params : NamedTuple
         so_far : SoFar, optional
             What an interrupted pass had come to.
@@ -77,8 +76,10 @@ class ArrayRows(_Here):
         self.dtype = X.dtype
 
     def fold(self, step, value, so_far=None, on_block=None, *, in_portions=False):
-        """Return ``step(value, X, weight)``."""
-        return step(value, self.data, self.weight)
+        """Return ``step(value, X, weight)``, or that portion by portion."""
+        for rows in portion_slices(self.data) if in_portions else [slice(None)]:
+            value = step(value, self.data[rows], self.weight[rows])
+        return value
 
     def sample(self, n_components, random_state):
         """Return rows and weights to seed from: all of them."""

@@ -17,7 +17,6 @@ from fastem.compile import (
     part_kernel,
     source_digest,
 )
-from fastem.data.blocks import portion_slices
 from fastem.families.gaussian import TileFrame, pad_features, tile_frame
 from fastem.kernels.kmeans import (
     add_to_clusters,
@@ -35,7 +34,6 @@ from fastem.kernels.tiles import (
     padded,
     part_tiles,
 )
-from fastem.statistics import add
 
 
 class Centers(NamedTuple):
@@ -83,7 +81,7 @@ class CenterTiles(NamedTuple):
 
 
 def e_step(params, X, sample_weight):
-    """Return the sums of rows by their nearest centres, portion by portion.
+    """Return the sums of rows by their nearest centres.
 
     S. P. Lloyd, *IEEE Trans. Inf. Theory* 28 (1982), 129-137.
 
@@ -100,17 +98,12 @@ def e_step(params, X, sample_weight):
     """
     centers, frame = params
     tiles = _center_tiles(centers, frame, X.dtype)
-    kernel = make_lloyd(X.dtype.name)
-    total = None
-    for rows in portion_slices(X):
-        n_parts = _count_parts(X[rows])
-        parts = ClusterSums(
-            np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
-        )
-        kernel(n_parts, X[rows], sample_weight[rows], tiles, parts)
-        found = ClusterSums(parts.sums.sum(axis=0), parts.weight.sum(axis=0))
-        total = found if total is None else add(total, found)
-    return total
+    n_parts = _count_parts(X)
+    parts = ClusterSums(
+        np.zeros((n_parts, *centers.shape)), np.zeros((n_parts, len(centers)))
+    )
+    make_lloyd(X.dtype.name)(n_parts, X, sample_weight, tiles, parts)
+    return ClusterSums(parts.sums.sum(axis=0), parts.weight.sum(axis=0))
 
 
 def m_step(statistics, params):
@@ -124,12 +117,8 @@ def m_step(statistics, params):
 
 def measure(centers, X, sample_weight):
     """Return the inertia of rows about given centres, (K, D)."""
-    total = Inertia(0.0, np.zeros(len(centers), np.int64))
-    for rows in portion_slices(X):
-        labels, _, inertia = assign(X[rows], sample_weight[rows], centers, labels=True)
-        found = Inertia(inertia, np.bincount(labels, minlength=len(centers)))
-        total = add(total, found)
-    return total
+    labels, _, inertia = assign(X, sample_weight, centers, labels=True)
+    return Inertia(inertia, np.bincount(labels, minlength=len(centers)))
 
 
 def assign(X, sample_weight, centers, *, labels=False, distances=False):

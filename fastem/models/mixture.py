@@ -1,10 +1,9 @@
 """Mixtures: rows independent, each from one of K components.
 
 The E-step reads the data once, a tile at a time, and leaves nothing of size N x K. Rows
-are summed in portions that are the same wherever they lie, in memory or in blocks, and
-portions are cut into parts whose number depends on shapes alone; each part owns a slot
-of the statistics and slots are added in order, then portions. So the bits of a result
-depend neither on the number of threads nor on where blocks end.
+are cut into parts whose number depends on shapes alone; each part owns a slot of the
+statistics and slots are added in order. So the bits of a result do not depend on the
+number of threads.
 """
 
 import functools
@@ -19,7 +18,6 @@ from fastem.compile import (
     part_kernel,
     source_digest,
 )
-from fastem.data.blocks import portion_slices
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
@@ -39,13 +37,12 @@ from fastem.kernels.tiles import (
     load_weights,
     part_tiles,
 )
-from fastem.statistics import add
 
 FAMILIES = {family.name: family for family in (FULL, TIED, DIAG, SPHERICAL)}
 
 SOFT, HARD, GIVEN = 0, 1, 2
 
-# Slots of a portion, together. Where they are large there are fewer: as many as share
+# Slots of all parts, together. Where they are large there are fewer: as many as share
 # evenly among threads.
 SLOTS_BYTES = 32 << 20
 PART_COUNTS = tuple(n for n in range(1, MAX_PARTS + 1) if MAX_PARTS % n == 0)
@@ -59,7 +56,7 @@ class MixtureParams(NamedTuple):
 
 
 def count_parts(X, params, family):
-    """Return into how many parts to cut a portion, a function of shapes alone."""
+    """Return into how many parts to cut rows, a function of shapes alone."""
     n_tiles = -(-X.shape[0] // LANES)
     slot = sum(field.nbytes for field in family.slots(params.components, 1))
     most = max(1, SLOTS_BYTES // slot)
@@ -68,7 +65,7 @@ def count_parts(X, params, family):
 
 
 def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None):
-    """Return the statistics of rows under the parameters, summed portion by portion.
+    """Return the statistics of rows under the parameters.
 
     Parameters
     ----------
@@ -89,21 +86,17 @@ def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None
     sample_weight = _or_empty(sample_weight, X.dtype, 1)
     given = _or_empty(given, X.dtype, 2)
     kernel = make_e_step(family.name, X.dtype.name)
-    total = None
-    for rows in portion_slices(X):
-        slots = family.slots(params.components, count_parts(X[rows], params, family))
-        kernel(
-            len(slots.log_likelihood),
-            X[rows],
-            sample_weight[rows],
-            given[rows],
-            np.int64(assignment),
-            tile_params,
-            slots,
-        )
-        found = family.statistics(params.components, frame, tile_params, slots)
-        total = found if total is None else add(total, found)
-    return total
+    slots = family.slots(params.components, count_parts(X, params, family))
+    kernel(
+        len(slots.log_likelihood),
+        X,
+        sample_weight,
+        given,
+        np.int64(assignment),
+        tile_params,
+        slots,
+    )
+    return family.statistics(params.components, frame, tile_params, slots)
 
 
 def m_step(family, statistics, params, regularization):
@@ -187,14 +180,12 @@ def score(family, params, X, sample_weight):
     -------
     Score
     """
-    total = 0.0
-    for rows in portion_slices(X):
-        scores = posterior(family, params, X[rows], log_likelihood=True)
-        scores = scores.log_likelihood.astype(np.float64)
-        weight = sample_weight[rows].astype(np.float64)
-        total += float(weight @ scores) if weight.size else float(scores.sum())
-    weight = sample_weight.sum(dtype=np.float64) if sample_weight.size else X.shape[0]
-    return Score(total, float(weight))
+    scores = posterior(family, params, X, log_likelihood=True).log_likelihood
+    scores = scores.astype(np.float64)
+    if not sample_weight.size:
+        return Score(float(scores.sum()), float(len(scores)))
+    weight = sample_weight.astype(np.float64)
+    return Score(float(weight @ scores), float(weight.sum()))
 
 
 def _tile_params(family, params, dtype):
