@@ -9,8 +9,10 @@ import sys
 import numba
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from fastem import GaussianMixture, KMeans
+from fastem.execution.blas import one_blas_thread
 
 from .common import (
     COVARIANCE_TYPES,
@@ -213,3 +215,41 @@ def test_other_processes_get_the_same_bits(tmp_path):
     result = run_script(IN_PROCESSES, tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "equal"
+
+
+class TestBlasThreads:
+    """Fits keep BLAS to one thread and give it back its own number."""
+
+    @pytest.fixture
+    def blas(self):
+        controller = ThreadpoolController().select(user_api="blas")
+        with controller.limit(limits=2, user_api="blas"):
+            yield lambda: {library["num_threads"] for library in controller.info()}
+
+    def test_while_fitting(self, blas):
+        seen = []
+
+        class Seeing(GaussianMixture):
+            def _warn(self, best):
+                seen.append(blas())
+
+            def _start(self, *arguments):
+                seen.append(blas())
+                return super()._start(*arguments)
+
+        Seeing(2, max_iter=1).fit(np.random.default_rng(0).normal(size=(50, 2)))
+        assert seen == [{1}, {2}]
+
+    def test_after_an_error(self, blas):
+        with pytest.raises(ValueError, match="n_components"):
+            GaussianMixture(3).fit(np.zeros((2, 1)))
+        assert blas() == {2}
+
+    def test_of_several_threads_the_last_gives_it_back(self, blas):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas() == {1}
+        second.__exit__(None, None, None)
+        assert blas() == {2}

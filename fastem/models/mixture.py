@@ -185,7 +185,7 @@ def score(family, params, X, sample_weight):
     if not sample_weight.size:
         return Score(float(scores.sum()), float(len(scores)))
     weight = sample_weight.astype(np.float64)
-    return Score(float(weight @ scores), float(weight.sum()))
+    return Score(float((weight * scores).sum()), float(weight.sum()))
 
 
 def _tile_params(family, params, dtype):

@@ -31,6 +31,7 @@ from fastem.estimators.hmm.rows import ArraySequences, read_sequences
 from fastem.estimators.hmm.training import RECORDS
 from fastem.estimators.persistence import Saveable
 from fastem.estimators.validation import features_kept_on_error
+from fastem.execution.blas import one_blas_thread
 
 
 class BaseHMM(
@@ -209,7 +210,7 @@ class BaseHMM(
         letters = self._check_letters()
         remembered = getattr(self, "_remembered", None)
         first = remembered is None
-        with features_kept_on_error(self):
+        with one_blas_thread(), features_kept_on_error(self):
             rows = read_sequences(
                 self,
                 X,
@@ -254,7 +255,7 @@ class BaseHMM(
     ):
         """Fit; ``monitor`` sees it, beside ``monitor_``."""
         letters = self._check_letters()
-        with features_kept_on_error(self):
+        with one_blas_thread(), features_kept_on_error(self):
             rows = read_sequences(
                 self, X, lengths, sequence_weight, step_weight, states, reset=True
             )

@@ -27,6 +27,7 @@ from fastem.estimators.outputs import evaluate_rows
 from fastem.estimators.persistence import Convertible
 from fastem.estimators.rows import read_rows
 from fastem.estimators.validation import check_shape, features_kept_on_error
+from fastem.execution.blas import one_blas_thread
 from fastem.models.kmeans import assign, measure
 
 
@@ -250,7 +251,7 @@ default='k-means++'
     def _fit(self, X, sample_weight=None, checkpoint=None, monitor=None, y=None):
         """Fit, and return the labels of an array; ``monitor`` replaces printing."""
         self._validate_params()
-        with features_kept_on_error(self):
+        with one_blas_thread(), features_kept_on_error(self):
             rows = read_rows(self, X, sample_weight, reset=True)
             self._check_enough_rows(rows.n_rows)
             random_state = check_random_state(self.random_state)

@@ -26,6 +26,7 @@ from fastem.estimators.persistence import Convertible
 from fastem.estimators.rows import read_rows
 from fastem.estimators.validation import features_kept_on_error
 from fastem.exceptions import DegenerateComponentWarning, LikelihoodDecreaseWarning
+from fastem.execution.blas import one_blas_thread
 from fastem.execution.rows import ArrayRows
 from fastem.families.gaussian import Regularization
 from fastem.models.mixture import FAMILIES, MixtureModel
@@ -277,7 +278,7 @@ default='kmeans'
         """
         self._validate_params()
         remembered = getattr(self, "_remembered", None)
-        with features_kept_on_error(self):
+        with one_blas_thread(), features_kept_on_error(self):
             first = remembered is None
             rows = read_rows(
                 self, X, sample_weight, reset=first, batch_size=self.batch_size
@@ -322,7 +323,7 @@ default='kmeans'
     def _fit(self, X, sample_weight=None, checkpoint=None, monitor=None, y=None):
         """Fit and return the rows; ``monitor`` replaces printing."""
         self._validate_params()
-        with features_kept_on_error(self):
+        with one_blas_thread(), features_kept_on_error(self):
             rows = read_rows(
                 self,
                 X,
@@ -438,7 +439,8 @@ default='kmeans'
         self.means_, self.covariances_, factors = result.params.components
         self.precisions_cholesky_ = factors
         if self.covariance_type in ("full", "tied"):
-            self.precisions_ = factors @ np.swapaxes(factors, -1, -2)
+            with one_blas_thread():
+                self.precisions_ = factors @ np.swapaxes(factors, -1, -2)
         else:
             self.precisions_ = factors**2
         self.converged_ = result.converged
