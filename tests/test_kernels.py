@@ -420,6 +420,19 @@ def test_gathered_deviations(rng, dtype, n_lanes):
     np.testing.assert_allclose(got, (roots * expected).sum(), atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", SIZES)
+def test_set_scaled_norms(rng, dtype, size):
+    X = rng.normal(size=(LANES, size)).astype(dtype)
+    start = rng.normal(size=3).astype(dtype)
+    factors, shifts = rng.normal(size=(2, 3, size)).astype(dtype)
+    out = np.full(3 * STRIDE, np.nan, dtype)  # what was there does not matter
+    compiled(products.set_scaled_norms)(start, factors, shifts, to_tile(X), out)
+    norms = ((X[:, None] * factors + shifts) ** 2).sum(axis=2)
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(from_tile(out, 3), start - norms, **tolerance)
+
+
 class Scratch(NamedTuple):
     tile: np.ndarray
     roots: np.ndarray

@@ -26,7 +26,7 @@ from fastem.families.gaussian import (
     tile_frame,
     variance_floor,
 )
-from fastem.kernels.products import subtract_scaled_norm, subtract_scaled_norms
+from fastem.kernels.products import set_scaled_norms, subtract_scaled_norm
 from fastem.kernels.pruning import (
     LABEL_MARGIN,
     SHARE_MARGIN,
@@ -36,7 +36,6 @@ from fastem.kernels.sparse import accumulate_components
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
-    fill_rows,
     load_tile,
     padded,
 )
@@ -120,8 +119,13 @@ def _turn(scratch, n_features):
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
     _turn(scratch, scratch.zeros.size)
-    fill_rows(tile_params.log_norm, out)
-    subtract_scaled_norms(tile_params.whitening, tile_params.shift, scratch.tile, out)
+    set_scaled_norms(
+        tile_params.log_norm,
+        tile_params.whitening,
+        tile_params.shift,
+        scratch.tile,
+        out,
+    )
 
 
 @tile_function

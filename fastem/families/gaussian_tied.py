@@ -36,7 +36,7 @@ from fastem.kernels.products import (
     add_outer,
     multiply,
     multiply_lower,
-    subtract_scaled_norms,
+    set_scaled_norms,
 )
 from fastem.kernels.sparse import (
     PENDING_STRIDE,
@@ -49,7 +49,6 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     count_positive,
-    fill_rows,
     lane_sum,
     padded,
 )
@@ -123,8 +122,13 @@ def log_density(tile_params, scratch, out):
     multiply_lower(
         tile_params.whitening, tile_params.zeros, size, scratch.tile, scratch.whitened
     )
-    fill_rows(tile_params.log_norm, out)
-    subtract_scaled_norms(tile_params.ones, tile_params.shift, scratch.whitened, out)
+    set_scaled_norms(
+        tile_params.log_norm,
+        tile_params.ones,
+        tile_params.shift,
+        scratch.whitened,
+        out,
+    )
 
 
 @tile_function

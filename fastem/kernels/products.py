@@ -50,47 +50,49 @@ def subtract_lower_norm(lower, shift, n_features, tile, out, width):
 
 
 @tile_function
-def subtract_scaled_norms(factors, shifts, tile, out):
-    """Subtract ``|factors[k] * tile + shifts[k]|**2`` from each lane of ``out[k]``.
+def set_scaled_norms(start, factors, shifts, tile, out):
+    """Set ``out[k] = start[k] - |factors[k] * tile + shifts[k]|**2`` in each lane.
 
     Features go in blocks, components inside: a block of the tile then stays in the
-    first cache while all components use it.
+    first cache while all components use it. The first block sets what others lessen,
+    which saves a pass over ``out``.
     """
     n_components, n_features = factors.shape
     in_blocks = n_features // SCALED_BLOCK * SCALED_BLOCK
     for i in range(0, in_blocks, SCALED_BLOCK):
         for k in range(n_components):
             p = out[k * STRIDE : k * STRIDE + LANES]
-            _subtract_block(factors[k], shifts[k], i, tile, p)
+            _subtract_block(i == 0, start[k], factors[k], shifts[k], i, tile, p)
     for i in range(in_blocks, n_features, 2):
         for k in range(n_components):
             p = out[k * STRIDE : k * STRIDE + LANES]
-            _subtract_two(factors[k], shifts[k], i, tile, p)
+            _subtract_two(i == 0, start[k], factors[k], shifts[k], i, tile, p)
 
 
 @tile_function
 def subtract_scaled_norm(factors, shift, n_features, tile, out):
     """Subtract ``|factors * tile + shift|**2`` from each lane; a multiple of four."""
+    nothing = out.dtype.type(0)
     in_blocks = n_features // SCALED_BLOCK * SCALED_BLOCK
     for i in range(0, in_blocks, SCALED_BLOCK):
-        _subtract_block(factors, shift, i, tile, out)
+        _subtract_block(False, nothing, factors, shift, i, tile, out)
     for i in range(in_blocks, n_features, 4):
-        _subtract_four(factors, shift, i, tile, out)
+        _subtract_four(False, nothing, factors, shift, i, tile, out)
 
 
 @tile_function
-def _subtract_two(factors, shift, i, tile, out):
+def _subtract_two(fresh, start, factors, shift, i, tile, out):
     f0, f1 = factors[i], factors[i + 1]
     s0, s1 = shift[i], shift[i + 1]
     x = tile[i * STRIDE : (i + 2) * STRIDE]
     for b in range(LANES):
         z0 = f0 * x[b] + s0
         z1 = f1 * x[STRIDE + b] + s1
-        out[b] -= z0 * z0 + z1 * z1
+        out[b] = (start if fresh else out[b]) - (z0 * z0 + z1 * z1)
 
 
 @tile_function
-def _subtract_four(factors, shift, i, tile, out):
+def _subtract_four(fresh, start, factors, shift, i, tile, out):
     f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
     s0, s1, s2, s3 = shift[i], shift[i + 1], shift[i + 2], shift[i + 3]
     x = tile[i * STRIDE : (i + 4) * STRIDE]
@@ -99,11 +101,12 @@ def _subtract_four(factors, shift, i, tile, out):
         z1 = f1 * x[STRIDE + b] + s1
         z2 = f2 * x[2 * STRIDE + b] + s2
         z3 = f3 * x[3 * STRIDE + b] + s3
-        out[b] -= z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
+        norm = z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
+        out[b] = (start if fresh else out[b]) - norm
 
 
 @tile_function
-def _subtract_eight(factors, shifts, i, tile, out):
+def _subtract_eight(fresh, start, factors, shifts, i, tile, out):
     f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
     f4, f5, f6, f7 = factors[i + 4], factors[i + 5], factors[i + 6], factors[i + 7]
     s0, s1, s2, s3 = shifts[i], shifts[i + 1], shifts[i + 2], shifts[i + 3]
@@ -118,9 +121,10 @@ def _subtract_eight(factors, shifts, i, tile, out):
         z5 = f5 * x[5 * STRIDE + b] + s5
         z6 = f6 * x[6 * STRIDE + b] + s6
         z7 = f7 * x[7 * STRIDE + b] + s7
-        out[b] -= (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3) + (
+        norm = (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3) + (
             z4 * z4 + z5 * z5 + z6 * z6 + z7 * z7
         )
+        out[b] = (start if fresh else out[b]) - norm
 
 
 # Coefficients of a block and the lanes they meet, all in registers.
