@@ -1,5 +1,6 @@
 """What is said of each row: in memory, written as it comes, or left to Dask."""
 
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -16,13 +17,14 @@ _BLOCK_ROWS = 1 << 20
 
 
 def evaluate_rows(estimator, function, X, out, columns):
-    """Return what a fitted estimator's ``function(X)`` says of rows, whatever X is.
+    """Return what a fitted estimator's ``function`` says of rows, whatever X is.
 
     Parameters
     ----------
     estimator : BaseEstimator
     function : callable
-        Of an array; it can be pickled.
+        Of an array, and of a check that raises an error if the array is not finite,
+        which it calls unless it knows better; it can be pickled.
     X : array-like, source or Dask collection, of shape (N, D)
     out : path or None
         Where to write it, instead.
@@ -35,22 +37,26 @@ def evaluate_rows(estimator, function, X, out, columns):
     """
     if is_collection(X) and out is None:
         check_features(estimator, partitions_of(X), reset=False)
+        function = partial(_checked, function, "a partition", 0)
         example = function(np.empty((0, estimator.n_features_in_)))
         return evaluate_collection(function, X, example)
     if is_source(X):
         source = open_source(X)
         check_features(estimator, source, reset=False)
         return evaluate_source(function, source, out, columns)
-    X = check_rows(estimator, X, reset=False)
+    X = check_rows(estimator, X, reset=False, finite=False)
     return evaluate_array(function, X, out, columns)
 
 
 def evaluate_array(function, X, out, columns):
-    """Return ``function(X)``, or write it to a file and return that file's path."""
+    """Return what a function says of X, or write it and return that file's path."""
     if out is None:
-        return function(X)
-    blocks = (X[begin : begin + _BLOCK_ROWS] for begin in range(0, len(X), _BLOCK_ROWS))
-    return gather(map(function, blocks), out, len(X), columns)
+        return _checked(function, "X", 0, X)
+    outputs = (
+        _checked(function, "X", begin, X[begin : begin + _BLOCK_ROWS])
+        for begin in range(0, len(X), _BLOCK_ROWS)
+    )
+    return gather(outputs, out, len(X), columns)
 
 
 def evaluate_source(function, source, out, columns):
@@ -61,7 +67,7 @@ def evaluate_source(function, source, out, columns):
     ValueError
         If rows are not finite; the first is named.
     """
-    outputs = _checked_outputs(function, source)
+    outputs = _source_outputs(function, source)
     return gather(outputs, out, source.n_rows, columns)
 
 
@@ -102,9 +108,13 @@ def evaluate_collection(function, X, example):
     return X.map_blocks(function, chunks=chunks, meta=example)
 
 
-def _checked_outputs(function, source):
+def _source_outputs(function, source):
     first_row = 0
     for block in read_ahead(source.blocks()):
-        check_finite(block.X, source.name, first_row)
+        yield _checked(function, source.name, first_row, block.X)
         first_row += len(block.X)
-        yield function(block.X)
+
+
+def _checked(function, name, first_row, X):
+    """Return what a function says of rows, which has means to check them."""
+    return function(X, partial(check_finite, X, name, first_row))

@@ -10,19 +10,20 @@ FLOATS = [np.float64, np.float32]
 _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 
-def check_rows(estimator, X, *, reset, **options):
+def check_rows(estimator, X, *, reset, finite=True, **options):
     """Return X as a 2-D float array that kernels read, copied only where it must be.
 
     Raises
     ------
     ValueError
-        For anything but finite numbers in two dimensions; the first offending entry
-        is named.
+        For anything but numbers in two dimensions, finite ones if so asked; the first
+        offending entry is named.
     """
     X = validate_data(
         estimator, X, dtype=FLOATS, reset=reset, ensure_all_finite=False, **options
     )
-    check_finite(X, "X")
+    if finite:
+        check_finite(X, "X")
     return np.require(X, requirements="A")
 
 

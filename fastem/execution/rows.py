@@ -17,14 +17,12 @@ from fastem.data.read_ahead import read_ahead
 from fastem.data.sampling import sample_rows
 from fastem.data.sequences import sequence_blocks
 from fastem.execution import cluster
+from fastem.kernels.responsibilities import NO_DENSITY
 from fastem.statistics import add
 
 # Seeding reads rows many times over, so of blocks it gets a sample of this size.
 SAMPLE_BYTES = 64 << 20
 MIN_SAMPLE_PER_COMPONENT = 256
-
-# Kernels give a row without any density, and one of NaN, a log-likelihood below this.
-NO_DENSITY = -1e30
 
 
 class SoFar(NamedTuple):

@@ -19,6 +19,8 @@ NEGLIGIBLE = 1e-17
 # Below every density worth the name, and finite when a million of them are summed.
 LOWEST_FLOAT64 = -1e290
 LOWEST_FLOAT32 = -1e37
+# A row without any density, and one of NaN, gets a log-likelihood below this.
+NO_DENSITY = -1e30
 
 
 @tile_function

@@ -344,9 +344,11 @@ default='k-means++'
         return X[choose(X, self.n_clusters, weight, random_state)]
 
 
-def _labels(centers, X):
+def _labels(centers, X, check):
+    check()
     return assign(X, np.empty(0, X.dtype), centers, labels=True)[0]
 
 
-def _distances(centers, X):
+def _distances(centers, X, check):
+    check()
     return cdist(X, centers).astype(X.dtype, copy=False)
