@@ -250,8 +250,9 @@ def iterations(report, npy, parquet, n_components, repeats):
 def minibatches(npy, n_components, n_starts):
     """Yield where two passes of mini-batches end, beside EM from the same start."""
     X = np.load(npy, mmap_mode="r")[:MIXED_ROWS]
-    for seed in range(n_starts):
-        model = start(X, n_components, seed)
+    models = {"default": GaussianMixture(n_components, random_state=0)}
+    models |= {f"rows drawn, {i}": start(X, n_components, i) for i in range(n_starts)}
+    for name, model in models.items():
         begun = run(model.set_params(max_iter=0), X).score(X)
         seconds, batch = stopwatch(run, model.set_params(max_iter=500, tol=1e-6), X)
         reached, n_iter = batch.score(X), batch.n_iter_
@@ -259,7 +260,7 @@ def minibatches(npy, n_components, n_starts):
         small_seconds, small = stopwatch(run, model, X)
         yield {
             "rows": len(X),
-            "start": seed,
+            "start": name,
             "log-likelihood at the start": begun,
             "EM": reached,
             "iterations": n_iter,
