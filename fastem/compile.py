@@ -1,9 +1,9 @@
 """How fastem compiles: the only place that names Numba flags and the cache policy.
 
 Kernels are built by factories (``make_e_step`` and its like) that close over the tile
-functions of a family and over :data:`SOURCE_DIGEST`. Numba keys its disk cache on the
-values a function closes over, so an edit of any kernel source compiles anew, and an
-unchanged source is loaded from the cache by the next process.
+functions of a family. Numba keys its disk cache on the values a function closes over,
+and here on a digest of all sources. So an edit of any compiles anew, and unchanged
+sources are loaded from the cache by the next process.
 """
 
 import contextlib
@@ -15,11 +15,18 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
+import numpy as np
 from llvmlite.binding import get_host_cpu_features
-from numba import config, get_num_threads, njit, types
+from numba import config, get_num_threads, njit, prange, types
 from numba.extending import register_jitable
 
 from fastem.exceptions import CacheWarning
+from fastem.lowering import (
+    CalleeCompiler,
+    OptimizingCalleeCompiler,
+    Packed,
+    pack,
+)
 
 # Reassociation lets LLVM vectorise sums. Never nnan or ninf: EM works with -inf, and a
 # NaN must reach the check that reports it.
@@ -27,13 +34,22 @@ REASSOCIATE = {"contract", "reassoc", "nsz", "arcp"}
 # Error-free transformations such as (x + magic) - magic must not be reassociated.
 ROUNDING_EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
 
-_SOURCE_ROOMS = ("kernels", "families", "models", "bench")
+_SOURCES = (
+    "compile.py",
+    "lowering.py",
+    "kernels/*.py",
+    "families/*.py",
+    "models/*.py",
+    "bench/*.py",
+)
 
 TILE_OPTIONS = {
+    "pipeline_class": CalleeCompiler,
     "fastmath": REASSOCIATE,
     "error_model": "numpy",
     "forceinline": True,
     "_nrt": False,
+    "no_cfunc_wrapper": True,
 }
 tile_function = register_jitable(**TILE_OPTIONS)
 """Decorator of the functions that kernels are made of; plain Python without the JIT.
@@ -41,7 +57,19 @@ tile_function = register_jitable(**TILE_OPTIONS)
 They do not count references, so they must not return arrays to functions that do.
 """
 
-allocating_function = register_jitable(error_model="numpy")
+tile_loop = register_jitable(
+    **TILE_OPTIONS | {"pipeline_class": OptimizingCalleeCompiler}
+)
+"""Decorator of such a function that LLVM is to optimise before it inlines it.
+
+It costs time to compile, and pays for short loops over many arrays, which LLVM no
+longer vectorises once they are unrolled or that others write to the same arrays nearby
+(measured in Viterbi's recursion at K = 4: 1.4 times as long without).
+"""
+
+allocating_function = register_jitable(
+    pipeline_class=CalleeCompiler, error_model="numpy", no_cfunc_wrapper=True
+)
 """Decorator of the functions that allocate a part's working memory or return parts."""
 
 JIT_DISABLED = bool(config.DISABLE_JIT)
@@ -92,12 +120,9 @@ def source_digest():
     """Return a digest of every source file that kernels are compiled from."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for path in sorted(
-        p for room in _SOURCE_ROOMS for p in package.glob(f"{room}/*.py")
-    ):
+    for path in sorted(p for files in _SOURCES for p in package.glob(files)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
-    digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
 
 
@@ -109,15 +134,19 @@ def data_type(dtype, ndim, layout="A"):
     return types.Array(getattr(types, dtype), ndim, layout, readonly=True)
 
 
+_PART = types.void(types.int64, types.int64)
+_LOOP = types.void(types.FunctionType(_PART), types.int64, types.int64)
+
+
 class _MachineCode(types.WrapperAddressProtocol):
     """A compiled function as an address, which compiled code can be handed to call."""
 
-    def __init__(self, dispatcher, signature):
+    def __init__(self, dispatcher, compiled_for, signature):
+        compiled = dispatcher.get_compile_result(compiled_for)
+        name = compiled.fndesc.llvm_cfunc_wrapper_name
         self._dispatcher = dispatcher
+        self._address = compiled.library.get_pointer_to_function(name)
         self._signature = signature
-        self._compiled = dispatcher.get_compile_result(signature)
-        name = self._compiled.fndesc.llvm_cfunc_wrapper_name
-        self._address = self._compiled.library.get_pointer_to_function(name)
 
     def __wrapper_address__(self):
         return self._address
@@ -125,8 +154,32 @@ class _MachineCode(types.WrapperAddressProtocol):
     def signature(self):
         return self._signature
 
-    def __call__(self, *arguments):
-        return self._dispatcher(*arguments)
+
+def _loop(run_part, n_parts, packed):
+    for part in range(n_parts):
+        run_part(packed, part)
+
+
+def _parallel_loop(run_part, n_parts, packed):
+    for part in prange(n_parts):
+        run_part(packed, np.int64(part))
+
+
+@functools.cache
+def _make_loop(parallel):
+    """Build the loop over the parts of any kernel."""
+    function = _parallel_loop if parallel else _loop
+    return _MachineCode(_compile(function, _LOOP, parallel=parallel), _LOOP, _LOOP)
+
+
+def _make_enter(arguments):
+    """Build what packs the arguments of one kernel and enters that loop."""
+
+    def enter(loop, run_part, n_parts, arguments):
+        loop(run_part, n_parts, pack(arguments))
+
+    functions = types.FunctionType(_LOOP), types.FunctionType(_PART)
+    return _compile(enter, types.void(*functions, types.int64, arguments))
 
 
 def launch_threads():
@@ -134,19 +187,41 @@ def launch_threads():
     get_num_threads()
 
 
-def part_kernel(*arguments):
-    """Compile ``run_part(*arguments, part)``, serial and without the GIL.
+def parallel_kernel(*arguments):
+    """Compile ``run_part(packed, part)`` to ``run(n_parts, *arguments)``.
+
+    A part begins with ``... = unpack(packed)``. All kernels share one parallel loop,
+    which calls parts through their address: Numba optimises a parallel loop's body
+    three times over.
 
     One explicit signature: see :func:`data_type` for what it takes without a twin.
     """
-    signature = types.void(*arguments, types.int64)
 
     def decorate(run_part):
         if JIT_DISABLED:
-            return run_part
-        return _MachineCode(_compile(run_part, signature), signature)
+            return functools.partial(_run_in_python, run_part)
+        packed = Packed(arguments)
+        signature = types.void(packed, types.int64)
+        code = _MachineCode(_compile(run_part, signature), signature, _PART)
+        enter = _make_enter(packed.members)
+
+        @functools.wraps(run_part)
+        def run(n_parts, *arguments):
+            # With one part, waking the other threads would cost more than the work.
+            if n_parts == 1 or _serial.get():
+                enter(_make_loop(parallel=False), code, n_parts, arguments)
+                return
+            with _one_kernel_at_a_time:
+                enter(_make_loop(parallel=True), code, n_parts, arguments)
+
+        return run
 
     return decorate
+
+
+def _run_in_python(run_part, n_parts, *arguments):
+    for part in range(n_parts):
+        run_part(arguments, part)
 
 
 def serial_kernel(*arguments, returns=types.void):
@@ -158,39 +233,12 @@ def serial_kernel(*arguments, returns=types.void):
     return decorate
 
 
-def parallel_kernel(*arguments):
-    """Compile ``run(run_part, n_parts, *arguments)``, a prange over a part kernel.
-
-    Numba optimises a parallel loop's body three times over; calling the part through
-    its address keeps the body out of that and halves the time to compile.
-    """
-    signature = types.void(
-        types.FunctionType(types.void(*arguments, types.int64)),
-        types.int64,
-        *arguments,
-    )
-
-    def decorate(run):
-        if JIT_DISABLED:
-            return run
-        kernel = _compile(run, signature, parallel=True)
-
-        @functools.wraps(run)
-        def take_turn(run_part, n_parts, *arguments):
-            # With one part, waking the other threads would cost more than the work.
-            if n_parts == 1 or _serial.get():
-                for part in range(n_parts):
-                    run_part(*arguments, part)
-                return None
-            with _one_kernel_at_a_time:
-                return kernel(run_part, n_parts, *arguments)
-
-        return take_turn
-
-    return decorate
-
-
 def _compile(function, signature, **options):
+    # Numba names the files of its cache after this. So it never meets those of other
+    # sources, whose types it may not find any more; and processes that compile at once
+    # seldom share a list of files, of which they would lose one another's entries.
+    identity = f"{source_digest()} {signature}"
+    function.__qualname__ += f".{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     options |= {"nogil": True, "error_model": "numpy", "fastmath": REASSOCIATE}
     try:
         return njit([signature], cache=True, **options)(function)

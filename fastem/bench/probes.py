@@ -10,18 +10,17 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange, typeof, types
+from numba import typeof, types
 
 from fastem.compile import (
     data_type,
     parallel_kernel,
-    part_kernel,
-    source_digest,
     tile_function,
 )
 from fastem.kernels.exponentials import set_exponentials
 from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
 from fastem.kernels.vecmath import log
+from fastem.lowering import unpack
 
 FLOAT64, FLOAT32 = "float64", "float32"
 DTYPES = FLOAT64, FLOAT32
@@ -162,44 +161,32 @@ def _links(link):
 @functools.cache
 def make_read():
     """Build the kernel that sums an array, a part at a time."""
-    digest = source_digest()
     arguments = data_type(FLOAT64, 1, "C"), typeof(np.empty(1))
 
-    @part_kernel(*arguments)
-    def read_part(x, sums, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def read_part(packed, part):
+        x, sums = unpack(packed)
         total = 0.0
         for i in range(_begin(x, part), _begin(x, part + 1)):
             total += x[i]
         sums[part] = total
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_parts, x, sums):
-        for part in prange(n_parts):
-            run_part(x, sums, np.int64(part))
-
-    return functools.partial(run, read_part)
+    return read_part
 
 
 @functools.cache
 def make_triad():
     """Build the kernel that sets ``a = b + s c``, J. D. McCalpin's STREAM triad."""
-    digest = source_digest()
     vector = typeof(np.empty(1))
     arguments = vector, vector, vector
 
-    @part_kernel(*arguments)
-    def triad_part(a, b, c, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def triad_part(packed, part):
+        a, b, c = unpack(packed)
         for i in range(_begin(a, part), _begin(a, part + 1)):
             a[i] = b[i] + 3.0 * c[i]
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_parts, a, b, c):
-        for part in prange(n_parts):
-            run_part(a, b, c, np.int64(part))
-
-    return functools.partial(run, triad_part)
+    return triad_part
 
 
 @tile_function
@@ -247,27 +234,16 @@ FUNCTIONS = {"exp": _exp, "log": _log, "divide": _divide, "sqrt": _sqrt}
 @functools.cache
 def make_elementwise(function, dtype):
     """Build the kernel that takes a tile's elements through a function, in rounds."""
-    digest = source_digest()
     apply = FUNCTIONS[function]
 
-    @part_kernel(*_elementwise_arguments(dtype))
-    def apply_part(x, n_rounds, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*_elementwise_arguments(dtype))
+    def apply_part(packed, part):
+        x, n_rounds = unpack(packed)
         ones, spare = np.ones(LANES, x.dtype), np.empty(LANES, x.dtype)
         for _ in range(n_rounds):
             apply(x[part], ones, spare)
 
-    return functools.partial(_make_run_elementwise(dtype), apply_part)
-
-
-@functools.cache
-def _make_run_elementwise(dtype):
-    @parallel_kernel(*_elementwise_arguments(dtype))
-    def run(run_part, n_parts, x, n_rounds):
-        for part in prange(n_parts):
-            run_part(x, n_rounds, np.int64(part))
-
-    return run
+    return apply_part
 
 
 def _elementwise_arguments(dtype):
@@ -293,25 +269,14 @@ _LINKS_ARGUMENTS = types.int64, types.float64, typeof(np.empty(1))
 @functools.cache
 def make_links(link):
     """Build the kernel in which each operation waits for the one before."""
-    digest = source_digest()
     apply = LINKS[link]
 
-    @part_kernel(*_LINKS_ARGUMENTS)
-    def follow_part(n_links, half, ends, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*_LINKS_ARGUMENTS)
+    def follow_part(packed, part):
+        n_links, half, ends = unpack(packed)
         x = ends[part]
         for _ in range(n_links):
             x = apply(x, half)
         ends[part] = x
 
-    return functools.partial(_make_run_links(), follow_part)
-
-
-@functools.cache
-def _make_run_links():
-    @parallel_kernel(*_LINKS_ARGUMENTS)
-    def run(run_part, n_parts, n_links, half, ends):
-        for part in prange(n_parts):
-            run_part(n_links, half, ends, np.int64(part))
-
-    return run
+    return follow_part

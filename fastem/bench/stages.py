@@ -6,16 +6,17 @@ Where a kernel is far from its limit, its stages say which part of it is.
 import functools
 
 import numpy as np
-from numba import prange, typeof, types
+from numba import typeof, types
 
 from fastem.bench import work
 from fastem.bench.probes import FLOAT64
-from fastem.compile import data_type, parallel_kernel, part_kernel, source_digest
+from fastem.compile import data_type, parallel_kernel
 from fastem.families.gaussian_diag import DIAG
 from fastem.kernels import chains, paths
 from fastem.kernels.chains import CHAINS
 from fastem.kernels.responsibilities import soft_responsibilities
 from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
+from fastem.lowering import unpack
 from fastem.models.mixture import FAMILIES
 from fastem.models.smoothing import example, make_chain, make_log_chain
 
@@ -55,7 +56,6 @@ def make_mixture_stages(covariance_type):
     family = FAMILIES[covariance_type]
     allocate, load, log_density = family.allocate, family.load, family.log_density
     accumulate = family.accumulate
-    digest = source_digest()
     loading, weighing, sharing, _ = range(len(MIXTURE_STAGES))
     tile_params_type, slots_type = map(typeof, example(family))
     arguments = (
@@ -66,9 +66,9 @@ def make_mixture_stages(covariance_type):
         types.int64,
     )
 
-    @part_kernel(*arguments)
-    def repeat_part(X, tile_params, slots, stage, n_rounds, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def repeat_part(packed, part):
+        X, tile_params, slots, stage, n_rounds = unpack(packed)
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
         # Shares or densities, of which the values do not matter.
@@ -87,12 +87,7 @@ def make_mixture_stages(covariance_type):
             else:
                 accumulate(tile_params, scratch, p, slots, part)
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_parts, X, tile_params, slots, stage, n_rounds):
-        for part in prange(n_parts):
-            run_part(X, tile_params, slots, stage, n_rounds, np.int64(part))
-
-    return functools.partial(run, repeat_part)
+    return repeat_part
 
 
 def chain_stage(name, K, D, n_rows):
@@ -127,7 +122,6 @@ def make_chain_stages():
     likelihoods, forward, backward = chains.likelihoods, chains.forward, chains.backward
     add_transitions = chains.add_transitions
     best_scores, trace_back = paths.best_scores, paths.trace_back
-    digest = source_digest()
     loading, weighing, comparing, ahead, back, pairing, summing, extending, _ = range(
         len(CHAIN_STAGES)
     )
@@ -141,9 +135,9 @@ def make_chain_stages():
         types.int64,
     )
 
-    @part_kernel(*arguments)
-    def repeat_part(X, chain, tile_params, slots, stage, n_rounds, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def repeat_part(packed, part):
+        X, chain, tile_params, slots, stage, n_rounds = unpack(packed)
         n_states, size = chain.start.size, chain.out.shape[0]
         scratch = allocate(tile_params)
         even = np.zeros(max(4, size) * STRIDE)
@@ -176,9 +170,4 @@ def make_chain_stages():
             else:
                 trace_back(chain, alpha, reset, True, state, path)
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_parts, X, chain, tile_params, slots, stage, n_rounds):
-        for part in prange(n_parts):
-            run_part(X, chain, tile_params, slots, stage, n_rounds, np.int64(part))
-
-    return functools.partial(run, repeat_part)
+    return repeat_part

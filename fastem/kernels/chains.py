@@ -15,7 +15,7 @@ nothing and a banded one only its bands.
 
 import numpy as np
 
-from fastem.compile import tile_function
+from fastem.compile import tile_function, tile_loop
 from fastem.kernels.exponentials import set_densities
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_largest
@@ -199,7 +199,7 @@ def underflows(inverse_scale):
     return inverse_scale > 1.0 / SMALLEST_SCALE
 
 
-@tile_function
+@tile_loop
 def _add_two(alpha, v, total):
     s00 = s01 = s10 = s11 = 0.0
     for b in range(LANES):
@@ -228,7 +228,7 @@ def _inverse(total):
     return 1.0 / (total if total > TINY else TINY)
 
 
-@tile_function
+@tile_loop
 def _forward_two(into, b, message, factor, out):
     """Take up to two states over one step with nothing but the result in memory."""
     m00, m01, m10, m11 = into[0, 0], into[0, 1], into[1, 0], into[1, 1]
@@ -242,7 +242,7 @@ def _forward_two(into, b, message, factor, out):
         message[STRIDE + s] = out[STRIDE + s] = y1 * f
 
 
-@tile_function
+@tile_loop
 def _forward_four(into, b, message, factor, out):
     m00, m01, m02, m03 = into[0, 0], into[0, 1], into[0, 2], into[0, 3]
     m10, m11, m12, m13 = into[1, 0], into[1, 1], into[1, 2], into[1, 3]
@@ -274,7 +274,7 @@ def _begin(start, b, factor, out):
         out[k * STRIDE] = start[k] * b[k * STRIDE] * factor[0]
 
 
-@tile_function
+@tile_loop
 def _backward_two(matrix, b, alpha, factor, beta, gamma, v):
     m00, m01, m10, m11 = matrix[0, 0], matrix[0, 1], matrix[1, 0], matrix[1, 1]
     for s in range(CHAINS):
@@ -289,7 +289,7 @@ def _backward_two(matrix, b, alpha, factor, beta, gamma, v):
         beta[STRIDE + s] = m10 * x0 + m11 * x1
 
 
-@tile_function
+@tile_loop
 def _backward_four(matrix, b, alpha, factor, beta, gamma, v):
     m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
     m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
@@ -316,7 +316,7 @@ def _backward_four(matrix, b, alpha, factor, beta, gamma, v):
         beta[3 * STRIDE + s] = m30 * x0 + m31 * x1 + m32 * x2 + m33 * x3
 
 
-@tile_function
+@tile_loop
 def _pass_back(n_rows, b, alpha, factor, beta, gamma, v):
     """Set posteriors and what is to be multiplied by the matrix, for one step."""
     for k in range(0, n_rows, 4):
@@ -366,7 +366,7 @@ def restart(start, reset, now, message):
             row[s] = start[k] if reset[now + s] > 0 else row[s]
 
 
-@tile_function
+@tile_loop
 def _weigh(n_rows, b, message, total):
     """Multiply a predicted message by the densities; set ``total`` to its sum."""
     for s in range(CHAINS):
@@ -386,7 +386,7 @@ def _weigh(n_rows, b, message, total):
             total[s] += (m0 + m1) + (m2 + m3)
 
 
-@tile_function
+@tile_loop
 def _scale(n_rows, message, factor, out):
     """Divide a message by its sum, which is the factor and becomes its inverse.
 

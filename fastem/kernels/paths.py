@@ -8,7 +8,7 @@ is taken, not for every state.
 
 import numpy as np
 
-from fastem.compile import tile_function
+from fastem.compile import tile_function, tile_loop
 from fastem.kernels.chains import CHAINS, STEPS, WIDTH, combine_blocks, copy_few
 from fastem.kernels.maxima import set_best_source, set_largest
 from fastem.kernels.registers import add_best_sum
@@ -54,7 +54,7 @@ def best_scores(chain, log_b, delta, top, reset, plain, work):
                 copy_few(out, n_rows, work)
 
 
-@tile_function
+@tile_loop
 def _extend_two(into, log_b, score, top, out):
     """Take up to two states over one step with nothing but the result in memory."""
     m00, m01, m10, m11 = into[0, 0], into[0, 1], into[1, 0], into[1, 1]
@@ -70,7 +70,7 @@ def _extend_two(into, log_b, score, top, out):
         score[STRIDE + s] = out[STRIDE + s] = y1 - best if possible else 0.0
 
 
-@tile_function
+@tile_loop
 def _extend_four(into, log_b, score, top, out):
     m00, m01, m02, m03 = into[0, 0], into[0, 1], into[0, 2], into[0, 3]
     m10, m11, m12, m13 = into[1, 0], into[1, 1], into[1, 2], into[1, 3]
@@ -113,7 +113,7 @@ def _begin(start, log_b, top, out):
         out[k * STRIDE] = score if top[0] > -np.inf else 0.0
 
 
-@tile_function
+@tile_loop
 def _add(n_rows, log_b, score):
     for k in range(0, n_rows, 4):
         rows, density = score[k * STRIDE : (k + 4) * STRIDE], log_b[k * STRIDE :]
@@ -122,7 +122,7 @@ def _add(n_rows, log_b, score):
                 rows[j * STRIDE + s] += density[j * STRIDE + s]
 
 
-@tile_function
+@tile_loop
 def _subtract(n_rows, score, largest, out):
     for k in range(0, n_rows, 4):
         rows, after = score[k * STRIDE : (k + 4) * STRIDE], out[k * STRIDE :]
@@ -162,7 +162,7 @@ def trace_back(chain, delta, reset, plain, state, path):
 # Loops are of a length that LLVM does not know, lest it make scalars of so few lanes.
 
 
-@tile_function
+@tile_loop
 def _step_back_two(out, score, state, taken):
     m00, m01, m10, m11 = out[0, 0], out[0, 1], out[1, 0], out[1, 1]
     for s in range(taken.size):
@@ -173,7 +173,7 @@ def _step_back_two(out, score, state, taken):
         state[s] = 1.0 if from_1 > from_0 else 0.0
 
 
-@tile_function
+@tile_loop
 def _step_back_four(out, score, state, taken):
     m00, m01, m02, m03 = out[0, 0], out[0, 1], out[0, 2], out[0, 3]
     m10, m11, m12, m13 = out[1, 0], out[1, 1], out[1, 2], out[1, 3]

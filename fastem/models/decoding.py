@@ -11,19 +11,18 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_thread_id, prange, typeof, types
+from numba import get_thread_id, typeof, types
 
 from fastem.compile import (
     data_type,
     launch_threads,
     parallel_kernel,
-    part_kernel,
-    source_digest,
 )
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.paths import best_scores, best_state, trace_back
 from fastem.kernels.steps import best_step
 from fastem.kernels.tiles import LANES, STRIDE
+from fastem.lowering import unpack
 from fastem.models.chain_tiles import (
     add_gain,
     condition,
@@ -183,7 +182,6 @@ def _ends(n_stretches, n_states):
 def make_decoder(family, dtype):
     """Build the kernel that finds the likeliest path under a family."""
     allocate, load, log_density = family.allocate, family.load, family.log_density
-    digest = source_digest()
     launch_threads()
     tile_params_type, _ = map(typeof, example(family))
     arguments = (
@@ -203,25 +201,24 @@ def make_decoder(family, dtype):
         typeof(np.zeros(1, np.int64)),
     )
 
-    @part_kernel(*arguments)
-    def decode_part(
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
-        states,
-        starts,
-        cut,
-        chain,
-        tile_params,
-        given,
-        ends,
-        path,
-        workspace,
-        todo,
-        part,
-    ):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def decode_part(packed, part):
+        (
+            X,
+            bounds,
+            sequence_weight,
+            step_weight,
+            states,
+            starts,
+            cut,
+            chain,
+            tile_params,
+            given,
+            ends,
+            path,
+            workspace,
+            todo,
+        ) = unpack(packed)
         sequences = Sequences(X, bounds, sequence_weight, step_weight, states)
         n_states, size = chain.start.size, chain.out.shape[0]
         margin = cut.warm_up // STEPS
@@ -295,42 +292,4 @@ def make_decoder(family, dtype):
             for s in range(CHAINS):
                 ends.state_before[bundle * CHAINS + s] = np.int64(state[s])
 
-    @parallel_kernel(*arguments)
-    def run(
-        run_part,
-        n_parts,
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
-        states,
-        starts,
-        cut,
-        chain,
-        tile_params,
-        given,
-        ends,
-        path,
-        workspace,
-        todo,
-    ):
-        for part in prange(n_parts):
-            run_part(
-                X,
-                bounds,
-                sequence_weight,
-                step_weight,
-                states,
-                starts,
-                cut,
-                chain,
-                tile_params,
-                given,
-                ends,
-                path,
-                workspace,
-                todo,
-                np.int64(part),
-            )
-
-    return functools.partial(run, decode_part)
+    return decode_part

@@ -9,13 +9,11 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange, typeof, types
+from numba import typeof, types
 
 from fastem.compile import (
     data_type,
     parallel_kernel,
-    part_kernel,
-    source_digest,
 )
 from fastem.families.gaussian import TileFrame, pad_features, tile_frame
 from fastem.kernels.kmeans import (
@@ -34,6 +32,7 @@ from fastem.kernels.tiles import (
     padded,
     part_tiles,
 )
+from fastem.lowering import unpack
 
 
 class Centers(NamedTuple):
@@ -210,7 +209,6 @@ def _example_tiles(dtype):
 @functools.cache
 def make_lloyd(dtype):
     """Build the kernel that finds nearest centres and sums their rows."""
-    digest = source_digest()
     arguments = (
         data_type(dtype, 2),
         data_type(dtype, 1),
@@ -218,9 +216,9 @@ def make_lloyd(dtype):
         typeof(ClusterSums(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
     )
 
-    @part_kernel(*arguments)
-    def add_part(X, sample_weight, tiles, clusters, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def add_part(packed, part):
+        X, sample_weight, tiles, clusters = unpack(packed)
         n_features = tiles.centers.shape[1]
         tile = np.zeros(n_features * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
@@ -244,18 +242,12 @@ def make_lloyd(dtype):
                 clusters.weight[part],
             )
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_parts, X, sample_weight, tiles, clusters):
-        for part in prange(n_parts):
-            run_part(X, sample_weight, tiles, clusters, np.int64(part))
-
-    return functools.partial(run, add_part)
+    return add_part
 
 
 @functools.cache
 def make_assign(dtype):
     """Build the kernel that labels rows and measures them against their centres."""
-    digest = source_digest()
     arguments = (
         data_type(dtype, 2),
         data_type(dtype, 1),
@@ -263,9 +255,9 @@ def make_assign(dtype):
         typeof(Assignment(np.empty(0, np.int32), np.empty(0, dtype), np.empty(0))),
     )
 
-    @part_kernel(*arguments)
-    def assign_part(X, sample_weight, tiles, out, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def assign_part(packed, part):
+        X, sample_weight, tiles, out = unpack(packed)
         n_features = tiles.centers.shape[1]
         tile = np.zeros(n_features * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
@@ -287,18 +279,12 @@ def make_assign(dtype):
                 for b in range(stop - start):
                     out.distances[start + b] = distance[b]
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_parts, X, sample_weight, tiles, out):
-        for part in prange(n_parts):
-            run_part(X, sample_weight, tiles, out, np.int64(part))
-
-    return functools.partial(run, assign_part)
+    return assign_part
 
 
 @functools.cache
 def make_seeding(dtype):
     """Build the kernel of k-means++: distances to points beside the closest so far."""
-    digest = source_digest()
     arguments = (
         data_type(dtype, 2),
         data_type(dtype, 1),
@@ -310,11 +296,11 @@ def make_seeding(dtype):
         typeof(np.empty((1, 1))),
     )
 
-    @part_kernel(*arguments)
-    def seed_part(
-        X, sample_weight, origin, inverse_scale, points, update, closest, sums, part
-    ):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def seed_part(packed, part):
+        X, sample_weight, origin, inverse_scale, points, update, closest, sums = unpack(
+            packed
+        )
         tile = np.zeros(X.shape[1] * STRIDE, X.dtype)
         tile_weight = np.empty(LANES, X.dtype)
         tile_closest = np.zeros(LANES, X.dtype)
@@ -336,30 +322,4 @@ def make_seeding(dtype):
                     for b in range(stop - start):
                         closest[start + b] = distance[b]
 
-    @parallel_kernel(*arguments)
-    def run(
-        run_part,
-        n_parts,
-        X,
-        sample_weight,
-        origin,
-        inverse_scale,
-        points,
-        update,
-        closest,
-        sums,
-    ):
-        for part in prange(n_parts):
-            run_part(
-                X,
-                sample_weight,
-                origin,
-                inverse_scale,
-                points,
-                update,
-                closest,
-                sums,
-                np.int64(part),
-            )
-
-    return functools.partial(run, seed_part)
+    return seed_part

@@ -10,13 +10,11 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, typeof, types
+from numba import typeof, types
 
 from fastem.compile import (
     data_type,
     parallel_kernel,
-    part_kernel,
-    source_digest,
 )
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
@@ -38,6 +36,7 @@ from fastem.kernels.tiles import (
     load_weights,
     part_tiles,
 )
+from fastem.lowering import unpack
 
 FAMILIES = {family.name: family for family in (FULL, TIED, DIAG, SPHERICAL)}
 
@@ -153,7 +152,7 @@ def posterior(
     )
     _, tile_params = _tile_params(family, params, X.dtype)
     kernel = make_posterior(family.name, X.dtype.name)
-    kernel(n_parts, X, tile_params, n_parts, out)
+    kernel(n_parts, X, tile_params, out)
     return out
 
 
@@ -222,7 +221,6 @@ def make_e_step(family_name, dtype):
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
     accumulate, flush = family.accumulate, family.flush
-    digest = source_digest()
     tile_params_type, slots_type = map(typeof, _example(family, dtype))
 
     arguments = (
@@ -234,9 +232,9 @@ def make_e_step(family_name, dtype):
         slots_type,
     )
 
-    @part_kernel(*arguments)
-    def accumulate_part(X, sample_weight, given, assignment, tile_params, slots, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def accumulate_part(packed, part):
+        X, sample_weight, given, assignment, tile_params, slots = unpack(packed)
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
         # Rows beyond the components stay zero, for families that work four at once.
@@ -271,29 +269,7 @@ def make_e_step(family_name, dtype):
             )
         flush(tile_params, scratch, slots, part)
 
-    @parallel_kernel(*arguments)
-    def run(
-        run_part,
-        n_parts,
-        X,
-        sample_weight,
-        given,
-        assignment,
-        tile_params,
-        slots,
-    ):
-        for part in prange(n_parts):
-            run_part(
-                X,
-                sample_weight,
-                given,
-                assignment,
-                tile_params,
-                slots,
-                np.int64(part),
-            )
-
-    return functools.partial(run, accumulate_part)
+    return accumulate_part
 
 
 @functools.cache
@@ -303,7 +279,6 @@ def make_posterior(family_name, dtype):
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
     likeliest_log_density = family.likeliest_log_density or joint_log_density
-    digest = source_digest()
     tile_params_type, _ = map(typeof, _example(family, dtype))
     integers = np.empty(0, np.int64)
     out_type = typeof(
@@ -313,20 +288,19 @@ def make_posterior(family_name, dtype):
     arguments = (
         data_type(dtype, 2),
         tile_params_type,
-        types.int64,
         out_type,
     )
 
-    @part_kernel(*arguments)
-    def evaluate_part(X, tile_params, n_parts, out, part):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def evaluate_part(packed, part):
+        X, tile_params, out = unpack(packed)
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
         p = np.empty(n_components * STRIDE, X.dtype)
         work = np.empty(3 * STRIDE, X.dtype)
         ones = np.ones(LANES, X.dtype)
         lane_values = np.empty(LANES, X.dtype)
-        first, last = part_tiles(X.shape[0], n_parts, part)
+        first, last = part_tiles(X.shape[0], out.n_odd.size, part)
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
@@ -355,9 +329,4 @@ def make_posterior(family_name, dtype):
                     for b in range(stop - start):
                         out.probabilities[start + b, k] = p[k * STRIDE + b]
 
-    @parallel_kernel(*arguments)
-    def run(run_part, n_prange, X, tile_params, n_parts, out):
-        for part in prange(n_prange):
-            run_part(X, tile_params, n_parts, out, np.int64(part))
-
-    return functools.partial(run, evaluate_part)
+    return evaluate_part

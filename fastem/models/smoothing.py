@@ -5,18 +5,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_thread_id, prange, typeof, types
+from numba import get_thread_id, typeof, types
 
 from fastem.compile import (
     data_type,
     launch_threads,
     parallel_kernel,
-    part_kernel,
-    source_digest,
 )
 from fastem.kernels import chains, log_chains
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, STRIDE, padded
+from fastem.lowering import unpack
 from fastem.models.chain_tiles import (
     add_log_likelihood,
     condition,
@@ -194,7 +193,6 @@ def make_smoother(family, recursions, dtype):
     prepare, forward, backward = recursions[:3]
     add_transitions, balance, log_scale_of = recursions[3:6]
     log_scale_of_four, suspicious, uniform = recursions[6:]
-    digest = source_digest()
     launch_threads()
     tile_params_type, slots_type = map(typeof, example(family))
     messages = np.zeros((1, 1))
@@ -217,27 +215,26 @@ def make_smoother(family, recursions, dtype):
         typeof(np.zeros(1, np.int64)),
     )
 
-    @part_kernel(*arguments)
-    def smooth_part(
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
-        states,
-        starts,
-        cut,
-        chain,
-        tile_params,
-        given,
-        messages,
-        sums,
-        slots,
-        out,
-        workspace,
-        todo,
-        part,
-    ):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def smooth_part(packed, part):
+        (
+            X,
+            bounds,
+            sequence_weight,
+            step_weight,
+            states,
+            starts,
+            cut,
+            chain,
+            tile_params,
+            given,
+            messages,
+            sums,
+            slots,
+            out,
+            workspace,
+            todo,
+        ) = unpack(packed)
         sequences = Sequences(X, bounds, sequence_weight, step_weight, states)
         n_states = chain.start.size
         size = chain.out.shape[0]
@@ -331,46 +328,4 @@ def make_smoother(family, recursions, dtype):
         if slots.log_likelihood.size > 0:
             flush(tile_params, scratch, slots, slot)
 
-    @parallel_kernel(*arguments)
-    def run(
-        run_part,
-        n_parts,
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
-        states,
-        starts,
-        cut,
-        chain,
-        tile_params,
-        given,
-        messages,
-        sums,
-        slots,
-        out,
-        workspace,
-        todo,
-    ):
-        for part in prange(n_parts):
-            run_part(
-                X,
-                bounds,
-                sequence_weight,
-                step_weight,
-                states,
-                starts,
-                cut,
-                chain,
-                tile_params,
-                given,
-                messages,
-                sums,
-                slots,
-                out,
-                workspace,
-                todo,
-                np.int64(part),
-            )
-
-    return functools.partial(run, smooth_part)
+    return smooth_part

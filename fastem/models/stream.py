@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from numba import types
 
-from fastem.compile import serial_kernel, source_digest
+from fastem.compile import serial_kernel
 from fastem.models.hmm import ImpossibleObservation
 
 
@@ -66,14 +66,12 @@ class ViterbiStream:
 @functools.cache
 def _make_extend():
     """Build the recursion; a score of NaN means that there was no step before."""
-    digest = source_digest()
     matrix, vector = types.float64[:, ::1], types.float64[::1]
 
     arguments = matrix, vector, matrix, vector, types.int64[:, ::1]
 
     @serial_kernel(*arguments, returns=types.int64)
     def extend(log_density, start, transmat, score, origins):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
         n_states = start.size
         before = np.empty(n_states)
         for t in range(log_density.shape[0]):
@@ -103,12 +101,10 @@ def _make_extend():
 @functools.cache
 def _make_settle():
     """Build the search for the last step that all best paths share."""
-    digest = source_digest()
     arguments = types.int64[:, ::1], types.float64[::1], types.int64[::1]
 
     @serial_kernel(*arguments, returns=types.int64)
     def settle(origins, score, path):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
         n_steps, n_states = origins.shape
         alive = score > -np.inf
         for step in range(n_steps - 1, -1, -1):

@@ -3,16 +3,15 @@
 import functools
 
 import numpy as np
-from numba import prange, typeof, types
+from numba import typeof, types
 
 from fastem.compile import (
     data_type,
     parallel_kernel,
-    part_kernel,
-    source_digest,
 )
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, STRIDE
+from fastem.lowering import unpack
 from fastem.models.chain_tiles import condition
 from fastem.models.smoothing import example, make_chain
 from fastem.models.stretches import Cut, Sequences, stage, stage_memory
@@ -54,7 +53,6 @@ def make_sweep(family, steps, dtype):
     """Build the kernel that follows chains forward in one part, back in the other."""
     allocate, load, log_density = family.allocate, family.load, family.log_density
     forward_step, backward_step = steps[0], steps[-1]
-    digest = source_digest()
     tile_params_type, _ = map(typeof, example(family))
     arguments = (
         data_type(dtype, 2),
@@ -70,22 +68,21 @@ def make_sweep(family, steps, dtype):
         typeof(np.empty((1, 1, 1))),
     )
 
-    @part_kernel(*arguments)
-    def sweep_part(
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
-        states,
-        starts,
-        chain,
-        tile_params,
-        length,
-        start,
-        messages,
-        part,
-    ):
-        digest  # noqa: B018 - in the closure, hence in the key of the disk cache
+    @parallel_kernel(*arguments)
+    def sweep_part(packed, part):
+        (
+            X,
+            bounds,
+            sequence_weight,
+            step_weight,
+            states,
+            starts,
+            chain,
+            tile_params,
+            length,
+            start,
+            messages,
+        ) = unpack(packed)
         sequences = Sequences(X, bounds, sequence_weight, step_weight, states)
         n_rows, n_states = X.shape[0], chain.start.size
         # Stretches of one tile's steps, side by side, are consecutive rows.
@@ -118,36 +115,4 @@ def make_sweep(family, steps, dtype):
                         messages[1, row // length] = message
                     backward_step(chain, log_b, lane, begins, message, work)
 
-    @parallel_kernel(*arguments)
-    def run(
-        run_part,
-        n_parts,
-        X,
-        bounds,
-        sequence_weight,
-        step_weight,
-        states,
-        starts,
-        chain,
-        tile_params,
-        length,
-        start,
-        messages,
-    ):
-        for part in prange(n_parts):
-            run_part(
-                X,
-                bounds,
-                sequence_weight,
-                step_weight,
-                states,
-                starts,
-                chain,
-                tile_params,
-                length,
-                start,
-                messages,
-                np.int64(part),
-            )
-
-    return functools.partial(run, sweep_part)
+    return sweep_part
