@@ -204,15 +204,16 @@ def parallel_kernel(*arguments):
         signature = types.void(packed, types.int64)
         code = _MachineCode(_compile(run_part, signature), signature, _PART)
         enter = _make_enter(packed.members)
+        loop, parallel_loop = _make_loop(parallel=False), _make_loop(parallel=True)
 
         @functools.wraps(run_part)
         def run(n_parts, *arguments):
             # With one part, waking the other threads would cost more than the work.
             if n_parts == 1 or _serial.get():
-                enter(_make_loop(parallel=False), code, n_parts, arguments)
+                enter(loop, code, n_parts, arguments)
                 return
             with _one_kernel_at_a_time:
-                enter(_make_loop(parallel=True), code, n_parts, arguments)
+                enter(parallel_loop, code, n_parts, arguments)
 
         return run
 

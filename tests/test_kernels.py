@@ -81,6 +81,34 @@ def test_load_tile(rng, dtype, n_rows):
     np.testing.assert_array_equal(from_tile(tile, 3), want)
 
 
+@pytest.mark.parametrize("n_features", [3, 10])
+@pytest.mark.parametrize("n_rows", [1, 3, LANES])
+def test_a_narrow_tile_of_wide_rows(rng, n_features, n_rows):
+    """Rows are centred before they are rounded."""
+    X = 1e8 + rng.normal(size=(n_rows, n_features))
+    origin, ones = np.full(n_features, 1e8), np.ones(n_features)
+    tile = np.full(n_features * STRIDE, np.nan, np.float32)
+    compiled(tiles.load_tile)(X, 0, n_rows, origin, ones, tile)
+    want = np.zeros((LANES, n_features), np.float32)
+    want[:n_rows] = X - origin
+    np.testing.assert_array_equal(from_tile(tile, n_features), want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_rows", [1, LANES])
+@pytest.mark.parametrize("strided", [False, True])
+def test_load_rows(rng, dtype, n_rows, strided):
+    X = rng.normal(size=(n_rows + 5, 14)).astype(dtype)
+    X = X[:, ::2] if strided else np.ascontiguousarray(X[:, ::2])
+    origin = rng.normal(size=7).astype(dtype)
+    inverse_scale = np.ldexp(1.0, rng.integers(-3, 4, size=7)).astype(dtype)
+    rows = np.full((LANES, 7), np.nan, dtype)
+    compiled(tiles.load_rows)(X, 2, 2 + n_rows, origin, inverse_scale, rows)
+    want = np.zeros((LANES, 7), dtype)
+    want[:n_rows] = (X[2 : 2 + n_rows] - origin) * inverse_scale
+    np.testing.assert_array_equal(rows, want)
+
+
 @pytest.mark.parametrize("n_rows", [1, 3, LANES - 1, LANES])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_load_weights(rng, n_rows, weighted):
@@ -403,6 +431,16 @@ def test_list_positive(rng, dtype, share):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_list_above_a_floor_for_each(rng, dtype):
+    values, floor = rng.normal(size=(2, LANES)).astype(dtype)
+    values[[3, 64]], floor[[5, 200]], values[7] = np.nan, np.nan, floor[7]
+    values[9] = floor[11] = -np.inf
+    lanes = np.empty(LANES, np.int64)
+    count = compiled(sparse.list_above)(values, floor, lanes)
+    np.testing.assert_array_equal(lanes[:count], np.flatnonzero(values > floor))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_lanes", [0, 4, 60, 128])
 def test_gathered_deviations(rng, dtype, n_lanes):
     values, x = rng.random(LANES).astype(dtype), rng.normal(size=LANES).astype(dtype)
@@ -431,6 +469,18 @@ def test_set_scaled_norms(rng, dtype, size):
     norms = ((X[:, None] * factors + shifts) ** 2).sum(axis=2)
     tolerance = TOLERANCE[dtype]
     np.testing.assert_allclose(from_tile(out, 3), start - norms, **tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [4, 8, 12])
+def test_set_scaled_norm_of_the_first_features(rng, dtype, n_features):
+    X = rng.normal(size=(LANES, 15)).astype(dtype)
+    factors, shift = rng.normal(size=(2, 15)).astype(dtype)
+    out = np.full(LANES, np.nan, dtype)  # what was there does not matter
+    call = compiled(products.set_scaled_norm)
+    call(dtype(3), factors, shift, n_features, to_tile(X), out)
+    norms = ((X * factors + shift)[:, :n_features] ** 2).sum(axis=1)
+    np.testing.assert_allclose(out, 3 - norms, **TOLERANCE[dtype])
 
 
 class Scratch(NamedTuple):

@@ -47,8 +47,10 @@ class Family:
         statistics of different iterations takes.
     example : callable
         ``example() -> params`` of the smallest model, whose types all share.
-    likeliest_log_density : callable, optional
-        The same, free to set -inf at all components but the likeliest.
+    likeliest : callable, optional
+        ``likeliest(tile_params, scratch, out, largest, best)``: each lane's likeliest
+        component, as a floating-point number, and its joint log density; ``out`` is
+        used up.
     density_first : bool
         Whether ``accumulate`` builds on the ``log_density`` of the same tile.
     """
@@ -67,7 +69,7 @@ class Family:
     maximize: Callable
     recenter: Callable
     example: Callable
-    likeliest_log_density: Callable | None = None
+    likeliest: Callable | None = None
     density_first: bool = False
 
 

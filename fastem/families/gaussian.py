@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function
+from fastem.kernels.pruning import Bounds, allocate_bounds
 from fastem.kernels.sparse import PENDING_STRIDE
 from fastem.kernels.tiles import LANES, STRIDE, load_tile
 
@@ -60,11 +61,7 @@ class GaussianScratch(NamedTuple):
     held: np.ndarray
     lanes: np.ndarray
     roots: np.ndarray
-    largest: np.ndarray
-    best: np.ndarray
-    ends: np.ndarray  # (K,)
-    rest: np.ndarray  # (1,): tiles to go before pruning is tried again
-    lead: np.ndarray  # (1,): how many more features pruning begins with
+    bounds: Bounds
 
 
 class GaussianSlots(NamedTuple):
@@ -118,11 +115,7 @@ def allocate(tile_params):
         np.zeros(n_components, np.int64),
         np.empty(LANES, np.int64),
         np.empty(LANES, dtype),
-        np.empty(LANES, dtype),
-        np.empty(LANES, dtype),
-        np.empty(n_components, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
+        allocate_bounds(tile_params),
     )
 
 

@@ -26,16 +26,20 @@ from fastem.families.gaussian import (
     tile_frame,
     variance_floor,
 )
-from fastem.kernels.products import set_scaled_norms, subtract_scaled_norm
+from fastem.kernels.products import set_scaled_norm, set_scaled_norms
 from fastem.kernels.pruning import (
-    LABEL_MARGIN,
-    SHARE_MARGIN,
-    relevant_log_density,
+    Bounds,
+    allocate_bounds,
+    compare_all,
+    set_likeliest,
+    set_relevant,
 )
 from fastem.kernels.sparse import accumulate_components
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
+    address_of_rows,
+    load_rows,
     load_tile,
     padded,
 )
@@ -52,13 +56,8 @@ class DiagScratch(NamedTuple):
     tile: np.ndarray
     rows: np.ndarray  # (LANES, D): the tile, upright, where lanes are worked alone
     lanes: np.ndarray
-    roots: np.ndarray
-    largest: np.ndarray
-    best: np.ndarray
-    ends: np.ndarray  # (K,)
-    rest: np.ndarray  # (1,): tiles to go before pruning is tried again
-    lead: np.ndarray  # (1,): how many more features pruning begins with
-    n_turned: np.ndarray  # (1,): how many features of the rows are in the tile
+    bounds: Bounds
+    turned: np.ndarray  # (1,): whether the rows are in the tile
     zeros: np.ndarray  # (D,)
     ones: np.ndarray  # (D,)
 
@@ -66,19 +65,13 @@ class DiagScratch(NamedTuple):
 @allocating_function
 def allocate(tile_params):
     """Return the working memory of one part."""
-    n_components, n_features = tile_params.centers.shape
-    dtype = tile_params.centers.dtype
+    n_features, dtype = tile_params.centers.shape[1], tile_params.centers.dtype
     return DiagScratch(
         np.zeros(n_features * STRIDE, dtype),
         np.zeros((LANES, n_features), dtype),
         np.empty(LANES, np.int64),
-        np.empty(LANES, dtype),
-        np.empty(LANES, dtype),
-        np.empty(LANES, dtype),
-        np.empty(n_components, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
+        allocate_bounds(tile_params),
+        np.zeros(1, np.bool_),
         np.zeros(n_features, dtype),
         np.ones(n_features, dtype),
     )
@@ -88,37 +81,35 @@ def allocate(tile_params):
 def load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates.
 
-    Where lanes are worked alone, rows stay upright and ``_turn`` makes the tile of as
-    many features as it takes.
+    Where lanes are worked alone, rows stay upright until ``_turn`` is asked for a tile.
     """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     if origin.size < GATHER_MIN_FEATURES:
         load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
-        scratch.n_turned[0] = scratch.zeros.size
+        scratch.turned[0] = True
         return
-    n_rows = stop - start
-    for b in range(n_rows):
-        row = scratch.rows[b]
-        for i in range(origin.size):
-            row[i] = (X[start + b, i] - origin[i]) * inverse_scale[i]
-    for b in range(n_rows, LANES):
-        scratch.rows[b] = 0
-    scratch.n_turned[0] = 0
+    load_rows(X, start, stop, origin, inverse_scale, scratch.rows)
+    scratch.turned[0] = False
+    scratch.bounds.ahead[0] = address_of_rows(X, stop)
 
 
 @tile_function
-def _turn(scratch, n_features):
-    """See that the tile holds the first features."""
-    if scratch.n_turned[0] < n_features:
-        zeros, ones = scratch.zeros[:n_features], scratch.ones[:n_features]
-        load_tile(scratch.rows, 0, LANES, zeros, ones, scratch.tile)
-        scratch.n_turned[0] = n_features
+def _turn(scratch):
+    """See that the tile holds the rows."""
+    if not scratch.turned[0]:
+        _turn_leading(scratch.zeros.size, scratch, scratch.tile)
+        scratch.turned[0] = True
+
+
+@tile_function
+def _turn_leading(n, scratch, tile):
+    load_tile(scratch.rows, 0, LANES, scratch.zeros[:n], scratch.ones[:n], tile)
 
 
 @tile_function
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
-    _turn(scratch, scratch.zeros.size)
+    _turn(scratch)
     set_scaled_norms(
         tile_params.log_norm,
         tile_params.whitening,
@@ -129,52 +120,86 @@ def log_density(tile_params, scratch, out):
 
 
 @tile_function
-def _subtract_leading(k, n_leading, tile_params, scratch, p):
-    _turn(scratch, n_leading)
-    subtract_scaled_norm(
-        tile_params.whitening[k], tile_params.shift[k], n_leading, scratch.tile, p
+def _copy_leading(n, tile_params, bounds):
+    bounds.size[:] = 0.0
+    for k in range(bounds.log_norm.size):
+        for i in range(n):
+            bounds.whitening[k, i] = tile_params.whitening[k, i]
+            bounds.shift[k, i] = tile_params.shift[k, i]
+            bounds.size[0] = max(bounds.size[0], abs(bounds.whitening[k, i]))
+            bounds.size[1] = max(bounds.size[1], abs(bounds.shift[k, i]))
+
+
+@tile_function
+def _load_leading(n, tile_params, scratch):
+    _turn_leading(n, scratch, scratch.bounds.tile)
+
+
+@tile_function
+def _bound(k, n, bounds, p):
+    set_scaled_norm(
+        bounds.log_norm[k], bounds.whitening[k], bounds.shift[k], n, bounds.tile, p
     )
 
 
 @tile_function
 def _finish(k, lanes, tile_params, scratch, p):
-    """Set the log density of some lanes, each from its row."""
+    """Set the log density of some lanes, each from its row, two abreast."""
     whitening, shift = tile_params.whitening[k], tile_params.shift[k]
-    for b in lanes:
-        row = scratch.rows[b]
-        norm = p.dtype.type(0)
-        for i in range(row.size):
-            z = whitening[i] * row[i] + shift[i]
-            norm += z * z
-        p[b] = tile_params.log_norm[k] - norm
+    for n in range(0, lanes.size, 2):
+        b, c = lanes[n], lanes[min(n + 1, lanes.size - 1)]
+        x, y = scratch.rows[b], scratch.rows[c]
+        of_x = of_y = p.dtype.type(0)
+        for i in range(shift.size):
+            z = whitening[i] * x[i] + shift[i]
+            of_x += z * z
+            z = whitening[i] * y[i] + shift[i]
+            of_y += z * z
+        p[b] = tile_params.log_norm[k] - of_x
+        p[c] = tile_params.log_norm[k] - of_y
 
 
 @tile_function
 def joint_log_density(tile_params, scratch, out):
     """As ``log_density``, but -inf where a component is negligible for a row."""
-    _prune(SHARE_MARGIN, tile_params, scratch, out)
-
-
-@tile_function
-def likeliest_log_density(tile_params, scratch, out):
-    """As ``log_density``, but -inf where a component is surely not the likeliest."""
-    _prune(LABEL_MARGIN, tile_params, scratch, out)
-
-
-@tile_function
-def _prune(margin, tile_params, scratch, out):
-    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
-        scratch.rest[0] -= 1
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(
-            _subtract_leading, _finish, margin, tile_params, scratch, out
+        set_relevant(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+        )
+
+
+@tile_function
+def likeliest(tile_params, scratch, out, largest, best):
+    """Set the likeliest component of each lane, and its joint log density."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+        compare_all(log_density, tile_params, scratch, out, largest, best)
+    else:
+        set_likeliest(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+            largest,
+            best,
         )
 
 
 @tile_function
 def _add_tile(center, r, scratch, first, second):
-    _turn(scratch, center.size)
+    _turn(scratch)
     for i in range(center.size):
         c = center[i]
         x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
@@ -338,7 +363,7 @@ DIAG = Family(
     maximize_diag,
     partial(recenter, moved_sums),
     partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
-    likeliest_log_density,
+    likeliest,
 )
 
 SPHERICAL = Family(
@@ -356,5 +381,5 @@ SPHERICAL = Family(
     maximize_spherical,
     partial(recenter, moved_sums),
     partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
-    likeliest_log_density,
+    likeliest,
 )

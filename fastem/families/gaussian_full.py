@@ -29,11 +29,7 @@ from fastem.families.gaussian import (
 from fastem.families.repair import decompose_covariances
 from fastem.kernels.lanes import NARROW, WIDE
 from fastem.kernels.products import subtract_lower_norm
-from fastem.kernels.pruning import (
-    LABEL_MARGIN,
-    SHARE_MARGIN,
-    relevant_log_density,
-)
+from fastem.kernels.pruning import compare_all, set_likeliest, set_relevant
 from fastem.kernels.sparse import (
     accumulate_components,
     add_outer_of_lanes,
@@ -71,15 +67,34 @@ def log_density(tile_params, scratch, out):
 
 
 @tile_function
-def _subtract_leading(k, n_leading, tile_params, scratch, p):
-    subtract_lower_norm(
-        tile_params.whitening[k],
-        tile_params.shift[k],
-        n_leading,
-        scratch.tile,
-        p,
-        WIDE,
-    )
+def _copy_leading(n, tile_params, bounds):
+    bounds.size[:] = 0.0
+    for k in range(bounds.log_norm.size):
+        for i in range(n):
+            total = 0.0
+            for j in range(i + 1):
+                entry = tile_params.whitening[k, i, j]
+                bounds.whitening[k, i, j] = entry
+                total += abs(entry)
+            bounds.shift[k, i] = tile_params.shift[k, i]
+            bounds.size[0] = max(bounds.size[0], total)
+            bounds.size[1] = max(bounds.size[1], abs(bounds.shift[k, i]))
+
+
+@tile_function
+def _load_leading(n, tile_params, scratch):
+    for i in range(n):
+        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        row = scratch.bounds.tile[i * STRIDE : i * STRIDE + LANES]
+        for b in range(LANES):
+            row[b] = x[b]
+
+
+@tile_function
+def _bound(k, n, bounds, p):
+    for b in range(LANES):
+        p[b] = bounds.log_norm[k]
+    subtract_lower_norm(bounds.whitening[k], bounds.shift[k], n, bounds.tile, p, WIDE)
 
 
 @tile_function
@@ -114,23 +129,38 @@ def _finish(k, lanes, tile_params, scratch, p):
 @tile_function
 def joint_log_density(tile_params, scratch, out):
     """As ``log_density``, but -inf where a component is negligible for a row."""
-    _prune(SHARE_MARGIN, tile_params, scratch, out)
-
-
-@tile_function
-def likeliest_log_density(tile_params, scratch, out):
-    """As ``log_density``, but -inf where a component is surely not the likeliest."""
-    _prune(LABEL_MARGIN, tile_params, scratch, out)
-
-
-@tile_function
-def _prune(margin, tile_params, scratch, out):
-    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES or scratch.rest[0] > 0:
-        scratch.rest[0] -= 1
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
         log_density(tile_params, scratch, out)
     else:
-        relevant_log_density(
-            _subtract_leading, _finish, margin, tile_params, scratch, out
+        set_relevant(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+        )
+
+
+@tile_function
+def likeliest(tile_params, scratch, out, largest, best):
+    """Set the likeliest component of each lane, and its joint log density."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+        compare_all(log_density, tile_params, scratch, out, largest, best)
+    else:
+        set_likeliest(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+            largest,
+            best,
         )
 
 
@@ -266,5 +296,5 @@ FULL = Family(
     maximize,
     partial(recenter, moved_sums),
     partial(from_variances, np.zeros((1, 1)), np.ones(1)),
-    likeliest_log_density,
+    likeliest,
 )

@@ -38,6 +38,7 @@ from fastem.kernels.products import (
     multiply_lower,
     set_scaled_norms,
 )
+from fastem.kernels.pruning import compare_all
 from fastem.kernels.sparse import (
     PENDING_STRIDE,
     accumulate_components,
@@ -129,6 +130,12 @@ def log_density(tile_params, scratch, out):
         scratch.whitened,
         out,
     )
+
+
+@tile_function
+def likeliest(tile_params, scratch, out, largest, best):
+    """Set the likeliest component of each lane, and its joint log density."""
+    compare_all(log_density, tile_params, scratch, out, largest, best)
 
 
 @tile_function
@@ -327,4 +334,5 @@ TIED = Family(
     maximize,
     partial(recenter, moved_sums),
     partial(from_variances, np.zeros((1, 1)), np.ones(1)),
+    likeliest,
 )

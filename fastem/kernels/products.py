@@ -70,14 +70,16 @@ def set_scaled_norms(start, factors, shifts, tile, out):
 
 
 @tile_function
-def subtract_scaled_norm(factors, shift, n_features, tile, out):
-    """Subtract ``|factors * tile + shift|**2`` from each lane; a multiple of four."""
-    nothing = out.dtype.type(0)
+def set_scaled_norm(start, factors, shift, n_features, tile, out):
+    """Set ``out = start - |factors * tile + shift|**2`` in each lane.
+
+    It takes the first features, a multiple of four.
+    """
     in_blocks = n_features // SCALED_BLOCK * SCALED_BLOCK
     for i in range(0, in_blocks, SCALED_BLOCK):
-        _subtract_block(False, nothing, factors, shift, i, tile, out)
+        _subtract_block(i == 0, start, factors, shift, i, tile, out)
     for i in range(in_blocks, n_features, 4):
-        _subtract_four(False, nothing, factors, shift, i, tile, out)
+        _subtract_four(i == 0, start, factors, shift, i, tile, out)
 
 
 @tile_function

@@ -34,9 +34,15 @@ ROOT_MIN_FEATURES = 8
 @tile_function
 def list_positive(values, lanes):
     """List the lanes above zero and return their number."""
+    return list_above(values, 0, lanes)
+
+
+@tile_function
+def list_above(values, floor, lanes):
+    """List the lanes above a floor, or a floor for each, and return their number."""
     count = 0
     for begin in range(0, LANES, 64):
-        bits = _positive_bits(values, begin)
+        bits = _bits_above(values, floor, begin)
         while bits != 0:
             lanes[count] = begin + _lowest_bit(bits)
             count += 1
@@ -44,11 +50,12 @@ def list_positive(values, lanes):
     return count
 
 
-def _positive_bits(values, begin):
-    """Return which of 64 lanes are above zero as the bits of an integer."""
+def _bits_above(values, floor, begin):
+    """Return which of 64 lanes are above the floor as the bits of an integer."""
+    floor = np.broadcast_to(floor, LANES)
     bits = 0
-    for b in range(64):
-        bits |= int(values[begin + b] > 0) << b
+    for b in range(begin, begin + 64):
+        bits |= int(values[b] > floor[b]) << (b - begin)
     return bits
 
 
@@ -57,9 +64,9 @@ def _lowest_bit(bits):
     return (bits & -bits).bit_length() - 1
 
 
-@overload(_positive_bits)
-def _positive_bits_of_array(values, begin):
-    return lambda values, begin: _compare_with_zero(values, begin)
+@overload(_bits_above)
+def _bits_above_of_array(values, floor, begin):
+    return lambda values, floor, begin: _compare(values, floor, begin)
 
 
 @overload(_lowest_bit)
@@ -68,18 +75,24 @@ def _lowest_bit_of_word(bits):
 
 
 @intrinsic
-def _compare_with_zero(typing_context, values, begin):
+def _compare(typing_context, values, floor, begin):
     def generate(context, builder, signature, arguments):
-        data = context.make_array(values)(context, builder, arguments[0]).data
-        vector = ir.VectorType(data.type.pointee, 64)
-        address = builder.bitcast(
-            builder.gep(data, [arguments[1]]), vector.as_pointer()
-        )
-        x = builder.load(address, align=values.dtype.bitwidth // 8)
-        positive = builder.fcmp_ordered(">", x, ir.Constant(vector, None))
-        return builder.bitcast(positive, ir.IntType(64))
+        values, floor, begin = open_arguments(context, builder, signature, arguments)
+        vector = ir.VectorType(values.data.type.pointee, 64)
+        align = signature.args[0].dtype.bitwidth // 8
 
-    return types.int64(values, types.int64), generate
+        def load(array):
+            place = builder.gep(array.data, [begin])
+            return builder.load(
+                builder.bitcast(place, vector.as_pointer()), align=align
+            )
+
+        with_lanes = isinstance(signature.args[1], types.Array)
+        least = load(floor) if with_lanes else ir.Constant(vector, None)
+        above = builder.fcmp_ordered(">", load(values), least)
+        return builder.bitcast(above, ir.IntType(64))
+
+    return types.int64(values, floor, types.int64), generate
 
 
 @intrinsic

@@ -41,7 +41,8 @@ def load_tile(X, start, stop, origin, inverse_scale, tile):
 
     Contiguous rows go in blocks of four rows by four features that are turned in
     registers (measured at D = 8 to 128: 0.13 to 0.18 ns an element, element by element
-    0.28 to 0.60). As many features are loaded as the origin has.
+    0.28 to 0.60). As many features are loaded as the origin has. A tile of float32
+    takes rows of float64, too.
     """
     _load_in_order(X, start, stop, origin, inverse_scale, tile)
 
@@ -56,6 +57,34 @@ def _load_tile(X, start, stop, origin, inverse_scale, tile):
             _load_in_order(X, start, stop, origin, inverse_scale, tile)
 
     return load
+
+
+def load_rows(X, start, stop, origin, inverse_scale, rows):
+    """Copy rows start..stop of X, centred and scaled, and zeros after them."""
+    _load_upright(X, start, stop, origin, inverse_scale, rows)
+
+
+@overload(load_rows, jit_options=TILE_OPTIONS)
+def _load_rows(X, start, stop, origin, inverse_scale, rows):
+    def load(X, start, stop, origin, inverse_scale, rows):
+        if rows_are_contiguous(X):
+            contiguous = as_contiguous(X)
+            _load_upright(contiguous, start, stop, origin, inverse_scale, rows)
+        else:
+            _load_upright(X, start, stop, origin, inverse_scale, rows)
+
+    return load
+
+
+@tile_function
+def _load_upright(X, start, stop, origin, inverse_scale, rows):
+    n_rows = stop - start
+    for b in range(n_rows):
+        row = rows[b]
+        for i in range(origin.size):
+            row[i] = (X[start + b, i] - origin[i]) * inverse_scale[i]
+    for b in range(n_rows, LANES):
+        rows[b] = 0
 
 
 @tile_function
@@ -143,11 +172,11 @@ def _turn_block(typing_context, X, row, i, origin, inverse_scale, tile, place):
             else value
             for kind, value in zip(signature.args, arguments, strict=True)
         )
-        vector = ir.VectorType(X.data.type.pointee, 4)
-        align = signature.args[0].dtype.bitwidth // 8
+        align, narrow = (signature.args[i].dtype.bitwidth // 8 for i in (0, 5))
 
         def address(array, entry):
             place = builder.gep(array.data, [entry])
+            vector = ir.VectorType(place.type.pointee, 4)
             return builder.bitcast(place, vector.as_pointer())
 
         def pick(a, b, *lanes):
@@ -161,7 +190,10 @@ def _turn_block(typing_context, X, row, i, origin, inverse_scale, tile, place):
         entry = builder.add(builder.mul(row, width), i)
         for _ in range(4):
             x = builder.load(address(X, entry), align=align)
-            rows.append(builder.fmul(builder.fsub(x, shift), factor))
+            x = builder.fmul(builder.fsub(x, shift), factor)
+            if narrow < align:
+                x = builder.fptrunc(x, address(tile, place).type.pointee)
+            rows.append(x)
             entry = builder.add(entry, width)
         even01, odd01 = (pick(*rows[:2], j, j + 4, j + 2, j + 6) for j in (0, 1))
         even23, odd23 = (pick(*rows[2:], j, j + 4, j + 2, j + 6) for j in (0, 1))
@@ -172,13 +204,14 @@ def _turn_block(typing_context, X, row, i, origin, inverse_scale, tile, place):
             pick(odd01, odd23, 2, 3, 6, 7),
         )
         for lanes in features:
-            builder.store(lanes, address(tile, place), align=align)
+            builder.store(lanes, address(tile, place), align=narrow)
             place = builder.add(place, place.type(STRIDE))
         return context.get_dummy_value()
 
     return signature, generate
 
 
+@tile_function
 def prefetch_rows(X, begin, end):
     """Ask memory for rows begin..end, which may be past the last, and do not wait.
 
@@ -186,38 +219,60 @@ def prefetch_rows(X, begin, end):
     in k-means at D = 8, K = 16: 12.4 against 15.6 ns a row). Only contiguous rows are
     asked for, and none without the JIT.
     """
+    first = address_of_rows(X, begin)
+    if first != 0:
+        prefetch(first, first + (end - begin) * X.shape[1] * X.itemsize)
 
 
-@overload(prefetch_rows, jit_options=TILE_OPTIONS)
-def _prefetch_rows(X, begin, end):
-    step = 64 // (X.dtype.bitwidth // 8)
+def address_of_rows(X, begin):
+    """Return where contiguous rows lie; of others, and without the JIT, zero."""
+    return 0
 
-    def ask(X, begin, end):
-        if rows_are_contiguous(X):
-            for entry in range(begin * X.shape[1], end * X.shape[1], step):
-                _prefetch_entry(X, entry)
+
+@overload(address_of_rows, jit_options=TILE_OPTIONS)
+def _address_of_rows(X, begin):
+    def find(X, begin):
+        return _address(X, begin * X.shape[1]) if rows_are_contiguous(X) else 0
+
+    return find
+
+
+def prefetch(begin, end):
+    """Ask memory for the lines between two addresses, and do not wait."""
+
+
+@overload(prefetch, jit_options=TILE_OPTIONS)
+def _prefetch(begin, end):
+    def ask(begin, end):
+        for address in range(begin, end, 64):
+            _prefetch_line(address)
 
     return ask
 
 
 @intrinsic
-def _prefetch_entry(typing_context, X, entry):
+def _address(typing_context, X, entry):
     def generate(context, builder, signature, arguments):
         data = context.make_array(X)(context, builder, arguments[0]).data
-        address = builder.bitcast(
-            builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer()
-        )
+        place = builder.gep(data, [arguments[1]])
+        return builder.ptrtoint(place, ir.IntType(64))
+
+    return types.int64(X, types.int64), generate
+
+
+@intrinsic
+def _prefetch_line(typing_context, address):
+    def generate(context, builder, signature, arguments):
+        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
         flag = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", [address.type], kind
-        )
+        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
         # To read; into the second cache, for the first has no room for two tiles
         # (measured at D = 16, K = 16: 23 against 30 ns a row); data.
-        builder.call(prefetch, [address, flag(0), flag(2), flag(1)])
+        builder.call(ask, [place, flag(0), flag(2), flag(1)])
         return context.get_dummy_value()
 
-    return types.void(X, entry), generate
+    return types.void(types.int64), generate
 
 
 @tile_function

@@ -278,7 +278,7 @@ def make_posterior(family_name, dtype):
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
-    likeliest_log_density = family.likeliest_log_density or joint_log_density
+    likeliest = family.likeliest
     tile_params_type, _ = map(typeof, _example(family, dtype))
     integers = np.empty(0, np.int64)
     out_type = typeof(
@@ -297,7 +297,7 @@ def make_posterior(family_name, dtype):
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
         p = np.empty(n_components * STRIDE, X.dtype)
-        work = np.empty(3 * STRIDE, X.dtype)
+        work = np.empty(4 * STRIDE, X.dtype)
         ones = np.ones(LANES, X.dtype)
         lane_values = np.empty(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], out.n_odd.size, part)
@@ -307,14 +307,14 @@ def make_posterior(family_name, dtype):
             load(X, start, stop, tile_params, scratch)
             if out.log_likelihood.size > 0 or out.probabilities.size > 0:
                 joint_log_density(tile_params, scratch, p)
+                if out.labels.size > 0:
+                    set_best(p, n_components, lane_values, work, WIDE)
+                soft_responsibilities(p, n_components, ones, lane_values, work[STRIDE:])
             else:
-                likeliest_log_density(tile_params, scratch, p)
+                likeliest(tile_params, scratch, p, lane_values, work)
             if out.labels.size > 0:
-                set_best(p, n_components, lane_values, work, WIDE)
                 for b in range(stop - start):
                     out.labels[start + b] = np.int64(work[b])
-            if out.log_likelihood.size > 0 or out.probabilities.size > 0:
-                soft_responsibilities(p, n_components, ones, lane_values, work)
             n_odd = 0
             for b in range(stop - start):
                 n_odd += not lane_values[b] > NO_DENSITY
