@@ -431,6 +431,16 @@ def test_list_positive(rng, dtype, share):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("floor", [1, 0.25, -0.5])
+def test_list_above_one_floor(rng, dtype, floor):
+    values = rng.normal(size=LANES).astype(dtype)
+    values[3] = np.nan
+    lanes = np.empty(LANES, np.int64)
+    count = compiled(sparse.list_above)(values, floor, lanes)
+    np.testing.assert_array_equal(lanes[:count], np.flatnonzero(values > floor))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_list_above_a_floor_for_each(rng, dtype):
     values, floor = rng.normal(size=(2, LANES)).astype(dtype)
     values[[3, 64]], floor[[5, 200]], values[7] = np.nan, np.nan, floor[7]

@@ -87,8 +87,16 @@ def _compare(typing_context, values, floor, begin):
                 builder.bitcast(place, vector.as_pointer()), align=align
             )
 
-        with_lanes = isinstance(signature.args[1], types.Array)
-        least = load(floor) if with_lanes else ir.Constant(vector, None)
+        kind, number = signature.args[1], signature.args[0].dtype
+        if isinstance(kind, types.Array):
+            least = load(floor)
+        else:
+            one = context.cast(builder, floor, kind, number)
+            least = builder.insert_element(
+                ir.Constant(vector, ir.Undefined), one, ir.IntType(32)(0)
+            )
+            first = ir.Constant(ir.VectorType(ir.IntType(32), 64), None)
+            least = builder.shuffle_vector(least, least, first)
         above = builder.fcmp_ordered(">", load(values), least)
         return builder.bitcast(above, ir.IntType(64))
 
