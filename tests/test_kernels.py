@@ -248,12 +248,20 @@ def test_set_best_product(rng, dtype, n_rows, n_columns):
     shift = rng.integers(-3, 4, size=n_rows).astype(dtype)
     shift[3], shift[2] = shift[1], -np.inf
     x = rng.integers(-3, 4, size=(LANES, n_columns)).astype(dtype)
-    tile, best = to_tile(x), np.full(LANES, np.nan, dtype)
+    tile = to_tile(x)
+    best, lead = np.full((2, LANES), np.nan, dtype)
+    alone = best.copy()
     call = compiled(registers.set_best_product)
     step = compiled(registers.block_lanes)(tile, lanes.WIDE)
     for lane in range(0, LANES, step):
-        call(matrix, shift, tile, best, lane)
-    np.testing.assert_array_equal(best, (x @ matrix.T + shift).argmax(axis=1))
+        call(matrix, shift, tile, best, lead, lane)
+        call(matrix, shift, tile, alone, None, lane)
+    values = x @ matrix.T + shift
+    np.testing.assert_array_equal(best, values.argmax(axis=1))
+    np.testing.assert_array_equal(alone, best)
+    values.sort(axis=1)
+    np.testing.assert_array_equal(lead, values[:, -1] - values[:, -2])
+    assert (lead == 0).any() and (lead > 0).any()
 
 
 @WIDTHS

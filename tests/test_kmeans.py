@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastem import GaussianMixture, KMeans
+from fastem.models.kmeans import Centers, centers_frame, e_step
 
 from .common import assert_same_bits, blobs
 from .reference import kmeans as oracle
@@ -127,6 +128,63 @@ def test_float32_far_from_the_origin():
     )
     np.testing.assert_array_equal(ours.labels_, labels)
     np.testing.assert_allclose(ours.inertia_, inertia, rtol=1e-4)
+
+
+class TestNearestByFloat32:
+    """Float64 rows are compared in float32 first; what that cannot tell, again."""
+
+    @staticmethod
+    def check(X, centers, left_out=()):
+        """One step counts and sums the rows that differences in float64 assign."""
+        weight = np.ones(len(X))
+        weight[list(left_out)] = 0
+        frame = centers_frame(centers, X.dtype)
+        got = e_step(Centers(centers, frame), X, weight)
+        labels = oracle.squared_distances(X, centers).argmin(axis=1)
+        np.testing.assert_array_equal(
+            got.weight, np.bincount(labels, weight, minlength=len(centers))
+        )
+        for k in range(len(centers)):
+            rows = frame.to_tile(X[(labels == k) & (weight > 0)])
+            size = np.abs(rows).sum(axis=0).max(initial=1.0)
+            np.testing.assert_allclose(got.sums[k], rows.sum(axis=0), atol=1e-13 * size)
+
+    @pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-6])
+    @pytest.mark.parametrize("d", [5, 16, 41])
+    def test_centres_that_float32_does_not_tell_apart(self, d, gap):
+        rng = np.random.default_rng(0)
+        centers = np.repeat(rng.normal(size=(5, d)), 2, axis=0)
+        centers[::2, -1] += gap
+        X = centers[rng.integers(10, size=900)]
+        # Some of the rows are in doubt, or all of a tile.
+        X[300:] += rng.normal(size=(600, d))
+        X[300:, -1] += rng.choice([-1, 1], size=600)
+        self.check(X, centers)
+
+    def test_rows_beyond_float32(self):
+        rng = np.random.default_rng(0)
+        centers = rng.normal(scale=4.0, size=(6, 9))
+        X = centers[rng.integers(6, size=700)] + rng.normal(size=(700, 9))
+        X[3], X[300] = 1e25, -1e60
+        self.check(X, centers, left_out=[3, 300])
+
+    @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e140])
+    def test_scales_beyond_float32(self, scale):
+        rng = np.random.default_rng(0)
+        centers = rng.normal(scale=4.0, size=(6, 9))
+        X = centers[rng.integers(6, size=700)] + rng.normal(size=(700, 9))
+        got, want = (
+            e_step(Centers(c, centers_frame(c, X.dtype)), x, np.full(700, 1e10))
+            for x, c in ((X * scale, centers * scale), (X, centers))
+        )
+        np.testing.assert_array_equal(got.weight, want.weight)
+        assert np.isfinite(got.sums).all()
+
+    def test_the_first_of_equal_centres(self):
+        rng = np.random.default_rng(0)
+        centers = rng.normal(scale=4.0, size=(3, 16))[[0, 1, 1, 2, 0]]
+        X = centers[rng.integers(5, size=700)] + rng.normal(size=(700, 16))
+        self.check(X, centers)
 
 
 class TestFit:

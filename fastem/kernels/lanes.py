@@ -88,6 +88,10 @@ class Lanes:
         """Return the larger of each lane; b where one is not a number."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
+    def smaller(self, a, b):
+        """Return the smaller of each lane; b where one is not a number."""
+        return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
+
     def keep_better(self, value, carried):
         """Return the record, its holder and the next number after one number's value.
 

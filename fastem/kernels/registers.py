@@ -59,14 +59,19 @@ def add_best_sum(matrix, row, first, end, fresh, tile, out, lane, width):
         total[:] = np.maximum(total, m[:, None] + y)
 
 
-def set_best_product(matrix, shift, tile, best, lane):
+def set_best_product(matrix, shift, tile, best, lead, lane):
     """Set lanes of ``best`` to the row of the largest of ``matrix @ tile + shift``.
 
-    It is the first of equals. Both sizes of the matrix are multiples of four.
+    It is the first of equals; ``lead``, unless that is None, is set to what it is above
+    the second. Both sizes of the matrix are multiples of four.
     """
-    n_lanes = block_lanes(tile, WIDE)
-    product = matrix @ rows_of_lanes(tile, matrix.shape[1], lane, n_lanes)
-    best[lane : lane + n_lanes] = np.argmax(product + shift[:, None], axis=0)
+    lanes = slice(lane, lane + block_lanes(tile, WIDE))
+    x = rows_of_lanes(tile, matrix.shape[1], lane, lanes.stop - lane)
+    values = matrix @ x + shift[:, None]
+    best[lanes] = np.argmax(values, axis=0)
+    if lead is not None:
+        second, largest = np.partition(values, -2, axis=0)[-2:]
+        lead[lanes] = largest - second
 
 
 def subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
@@ -110,9 +115,9 @@ def _overload_add_best_sum(matrix, row, first, end, fresh, tile, out, lane, widt
 
 
 @overload(set_best_product, jit_options=TILE_OPTIONS)
-def _overload_set_best_product(matrix, shift, tile, best, lane):
-    return lambda matrix, shift, tile, best, lane: _best_rows(
-        matrix, shift, tile, best, lane
+def _overload_set_best_product(matrix, shift, tile, best, lead, lane):
+    return lambda matrix, shift, tile, best, lead, lane: _best_rows(
+        matrix, shift, tile, best, lead, lane
     )
 
 
@@ -175,11 +180,11 @@ def _gather_rows(combine, nothing):
 
 
 @intrinsic
-def _best_rows(typing_context, matrix, shift, tile, best, lane):
+def _best_rows(typing_context, matrix, shift, tile, best, lead, lane):
     """As :func:`set_best_product`."""
 
     def generate(context, builder, signature, arguments):
-        matrix, shift, tile, best, lane = open_arguments(
+        matrix, shift, tile, best, lead, lane = open_arguments(
             context, builder, signature, arguments
         )
         n_lanes = count_lanes(signature.args[2].dtype.bitwidth // 8, 2, len(WIDE))
@@ -191,18 +196,28 @@ def _best_rows(typing_context, matrix, shift, tile, best, lane):
             sums = _start(lanes, shift, row, 4)
             columns = _Columns(lanes, matrix, row, tile, _multiply_add)
             sums = loop(builder, INDEX(0), n_columns, sums, columns.add)
+            *seconds, record, holder, number = carried
             for total in sums:
-                carried = lanes.keep_better(total, carried)
-            return carried
+                seconds = [
+                    lanes.larger(lanes.smaller(total, record), second)
+                    for second in seconds
+                ]
+                record, holder, number = lanes.keep_better(
+                    total, (record, holder, number)
+                )
+            return *seconds, record, holder, number
 
-        zero = lanes.constant(0.0)
-        start = lanes.constant(-np.inf), zero, zero
+        zero, least = lanes.constant(0.0), lanes.constant(-np.inf)
+        with_lead = isinstance(signature.args[4], types.Array)
+        start = [least] * with_lead + [least, zero, zero]
         n_blocks = builder.sdiv(n_rows, INDEX(4))
-        _, holder, _ = loop(builder, INDEX(0), n_blocks, start, add_four)
+        *seconds, record, holder, _ = loop(builder, INDEX(0), n_blocks, start, add_four)
         lanes.store(holder, best, INDEX(0))
+        for second in seconds:
+            lanes.store(builder.fsub(record, second), lead, INDEX(0))
         return context.get_dummy_value()
 
-    return types.void(matrix, shift, tile, best, lane), generate
+    return types.void(matrix, shift, tile, best, lead, lane), generate
 
 
 @intrinsic

@@ -17,11 +17,16 @@ from fastem.compile import (
 )
 from fastem.families.gaussian import TileFrame, pad_features, tile_frame
 from fastem.kernels.kmeans import (
-    add_to_clusters,
+    MASKED_MAX_SIZE,
+    add_rows,
+    add_tile,
+    allocate_nearest,
     distances_to_best,
     distances_to_point,
-    nearest,
+    set_nearest,
+    set_nearest_by_float32,
 )
+from fastem.kernels.pruning import ROUNDING
 from fastem.kernels.responsibilities import weighted_sum
 from fastem.kernels.tiles import (
     LANES,
@@ -77,6 +82,9 @@ class CenterTiles(NamedTuple):
     inverse_scale: np.ndarray  # (D,)
     centers: np.ndarray  # (K, D)
     half_norms: np.ndarray  # (K,), minus half the squared norms; -inf in the padding
+    float32_centers: np.ndarray
+    float32_half_norms: np.ndarray
+    doubt: np.ndarray  # (2,), of a score in float32: a constant, and beside |x|
 
 
 def e_step(params, X, sample_weight):
@@ -193,11 +201,21 @@ def _center_tiles(centers, frame, dtype):
     tile_centers = pad_features(frame.to_tile(centers), padded(n_features, 4))
     rows = padded(n_clusters, 4) - n_clusters
     half_norms = -0.5 * (tile_centers**2).sum(axis=1)
+    tile_centers = np.pad(tile_centers, [(0, rows), (0, 0)])
+    longest = np.sqrt(-2 * half_norms.min())
+    half_norms = np.pad(half_norms, (0, rows), constant_values=-np.inf)
+    # A score of n products is wrong by (n + 3) roundings of |c| |x| + |c|**2 / 2 at
+    # most, and so is the one it leads; in float32 this is itself rounded.
+    doubt = 2.1 * (tile_centers.shape[1] + 3) * ROUNDING * longest
+    underflow = np.finfo(np.float32).tiny
     return CenterTiles(
         frame.origin.astype(dtype),
         (1 / frame.scale).astype(dtype),
-        np.pad(tile_centers, [(0, rows), (0, 0)]).astype(dtype),
-        np.pad(half_norms, (0, rows), constant_values=-np.inf).astype(dtype),
+        tile_centers.astype(dtype),
+        half_norms.astype(dtype),
+        tile_centers.astype(np.float32),
+        half_norms.astype(np.float32),
+        np.array([doubt * longest / 2 + underflow, doubt], np.float32),
     )
 
 
@@ -215,32 +233,26 @@ def make_lloyd(dtype):
         typeof(_example_tiles(np.dtype(dtype))),
         typeof(ClusterSums(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
     )
+    find_nearest = set_nearest if dtype == "float32" else set_nearest_by_float32
 
     @parallel_kernel(*arguments)
     def add_part(packed, part):
         X, sample_weight, tiles, clusters = unpack(packed)
-        n_features = tiles.centers.shape[1]
-        tile = np.zeros(n_features * STRIDE, X.dtype)
+        scratch = allocate_nearest(tiles.centers)
         tile_weight = np.empty(LANES, X.dtype)
-        best = np.empty(LANES, X.dtype)
+        sums, weight = clusters.sums[part], clusters.weight[part]
+        small = sums.size <= MASKED_MAX_SIZE
         first, last = part_tiles(X.shape[0], clusters.weight.shape[0], part)
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
-            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
-            nearest(tiles.centers, tiles.half_norms, tile, best, X, stop)
-            add_to_clusters(
-                X,
-                start,
-                stop,
-                tiles,
-                tile,
-                best,
-                tile_weight,
-                clusters.sums[part],
-                clusters.weight[part],
-            )
+            if small:
+                set_nearest(X, start, stop, tiles, scratch)
+                add_tile(scratch, tile_weight, sums, weight)
+            else:
+                find_nearest(X, start, stop, tiles, scratch)
+                add_rows(X, start, stop, tiles, scratch.best, tile_weight, sums, weight)
 
     return add_part
 
@@ -259,17 +271,16 @@ def make_assign(dtype):
     def assign_part(packed, part):
         X, sample_weight, tiles, out = unpack(packed)
         n_features = tiles.centers.shape[1]
-        tile = np.zeros(n_features * STRIDE, X.dtype)
+        scratch = allocate_nearest(tiles.centers)
+        tile, best = scratch.tile, scratch.best
         tile_weight = np.empty(LANES, X.dtype)
         distance = np.empty(LANES, X.dtype)
-        best = np.empty(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], out.inertia.size, part)
         for t in range(first, last):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
-            load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
             load_weights(sample_weight, start, stop, tile_weight)
-            nearest(tiles.centers, tiles.half_norms, tile, best, X, stop)
+            set_nearest(X, start, stop, tiles, scratch)
             distances_to_best(tile, n_features, tiles.centers, best, distance)
             out.inertia[part] += weighted_sum(distance, tile_weight)
             if out.labels.size > 0:
