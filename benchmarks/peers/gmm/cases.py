@@ -51,9 +51,9 @@ MIXTURES = (
 )
 WHOLE_FITS = (Case(1_000_000, 8, 16, "full", asked=20),)
 KMEANS = (
-    Case(1_000_000, 2, 8, n_iter=10, asked=2),
-    Case(1_000_000, 8, 16, n_iter=10, asked=2),
-    Case(50_000, 128, 32, n_iter=10, asked=1),
+    Case(1_000_000, 2, 8, n_iter=50, asked=2),
+    Case(1_000_000, 8, 16, n_iter=50, asked=2),
+    Case(50_000, 128, 32, n_iter=50, asked=1),
 )
 DENSE = (
     Case(200_000, 32, 32, "full", n_iter=6),
