@@ -61,45 +61,47 @@ def allocate_nearest(centers):
 
 
 @tile_function
-def set_nearest(X, start, stop, tiles, scratch):
-    """Fetch a tile of rows and set each one's first centre of the largest score.
+def set_nearest(X, start, stop, tiles, scratch, in_float32):
+    """Set each row's first centre of the largest score ``x @ c - |c|**2 / 2``.
 
-    The score is ``x @ c - |c|**2 / 2``; the sizes of centres are multiples of four.
-    Meanwhile the rows of the next tile are on their way from memory.
+    Both sizes of the centres are multiples of four. In float32, at twice the rate, all
+    scores are computed, and once more, as they are without, those of rows whose two
+    best lie closer than rounding may have moved them: to the same bits. Without, the
+    rows are left in the tile. Meanwhile those of the next are on their way from memory.
     """
-    tile, best = scratch.tile, scratch.best
-    load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
-    _set_best(X, stop, tiles.centers, tiles.half_norms, tile, best, None)
+    in_float32 = in_float32 and scratch.rest[0] == 0
+    origin, scale, tile = tiles.origin, tiles.inverse_scale, scratch.tile
+    lanes, best = scratch.lanes, scratch.best
+    if in_float32:
+        narrow = scratch.float32_tile
+        load_tile(X, start, stop, origin, scale, narrow)
+        centers, half_norms = tiles.float32_centers, tiles.float32_half_norms
+        likely, lead = scratch.float32_best, scratch.lead
+        _set_best(X, stop, centers, half_norms, narrow, LANES, likely, lead)
+        count = _list_doubtful(stop - start, tiles.doubt, scratch)
+        if 4 * count > LANES:
+            scratch.rest[0] = REST
+        for n in range(count):
+            row = start + lanes[n]
+            for i in range(origin.size):
+                tile[i * STRIDE + n] = (X[row, i] - origin[i]) * scale[i]
+    else:
+        scratch.rest[0] = max(0, scratch.rest[0] - 1)
+        count = LANES
+        load_tile(X, start, stop, origin, scale, tile)
+    _set_best(X, stop, tiles.centers, tiles.half_norms, tile, count, best, None)
+    if in_float32:
+        likely = scratch.float32_best
+        for n in range(count):
+            likely[lanes[n]] = best[n]
+        for b in range(LANES):
+            best[b] = likely[b]
 
 
 @tile_function
-def set_nearest_by_float32(X, start, stop, tiles, scratch):
-    """As :func:`set_nearest`, to the same bits, but leave no tile.
-
-    Scores are computed in float32, at twice the rate, and once more, as they are there,
-    of the rows whose two best lie closer than rounding may have moved them.
-    """
-    rest = scratch.rest
-    if rest[0] > 0:
-        rest[0] -= 1
-        set_nearest(X, start, stop, tiles, scratch)
-        return
-    tile, best, lead = scratch.float32_tile, scratch.float32_best, scratch.lead
-    load_tile(X, start, stop, tiles.origin, tiles.inverse_scale, tile)
-    centers, half_norms = tiles.float32_centers, tiles.float32_half_norms
-    _set_best(X, stop, centers, half_norms, tile, best, lead)
-    count = _list_doubtful(stop - start, tiles.doubt, scratch)
-    _settle(X, start, scratch.lanes[:count], tiles, scratch)
-    for b in range(LANES):
-        scratch.best[b] = best[b]
-    if 4 * count > LANES:
-        rest[0] = REST
-
-
-@tile_function
-def _set_best(X, following, centers, half_norms, tile, best, lead):
+def _set_best(X, following, centers, half_norms, tile, count, best, lead):
     step = block_lanes(tile, WIDE)
-    for lane in range(0, LANES, step):
+    for lane in range(0, count, step):
         prefetch_rows(X, following + lane, following + lane + step)
         set_best_product(centers, half_norms, tile, best, lead, lane)
 
@@ -121,21 +123,6 @@ def _list_doubtful(n_rows, factors, scratch):
     while count > 0 and lanes[count - 1] >= n_rows:
         count -= 1
     return count
-
-
-@tile_function
-def _settle(X, start, lanes, tiles, scratch):
-    """Set the best centre of some lanes, which go to the front of the tile."""
-    origin, scale, tile = tiles.origin, tiles.inverse_scale, scratch.tile
-    for n in range(lanes.size):
-        b = start + lanes[n]
-        for i in range(origin.size):
-            tile[i * STRIDE + n] = (X[b, i] - origin[i]) * scale[i]
-    best = scratch.best
-    for lane in range(0, lanes.size, block_lanes(tile, WIDE)):
-        set_best_product(tiles.centers, tiles.half_norms, tile, best, None, lane)
-    for n in range(lanes.size):
-        scratch.float32_best[lanes[n]] = best[n]
 
 
 def add_rows(X, start, stop, tiles, best, tile_weight, sums, weight):

@@ -24,7 +24,6 @@ from fastem.kernels.kmeans import (
     distances_to_best,
     distances_to_point,
     set_nearest,
-    set_nearest_by_float32,
 )
 from fastem.kernels.pruning import ROUNDING
 from fastem.kernels.responsibilities import weighted_sum
@@ -233,7 +232,7 @@ def make_lloyd(dtype):
         typeof(_example_tiles(np.dtype(dtype))),
         typeof(ClusterSums(np.zeros((1, 1, 1)), np.zeros((1, 1)))),
     )
-    find_nearest = set_nearest if dtype == "float32" else set_nearest_by_float32
+    exact = dtype == "float64"
 
     @parallel_kernel(*arguments)
     def add_part(packed, part):
@@ -247,11 +246,10 @@ def make_lloyd(dtype):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
             load_weights(sample_weight, start, stop, tile_weight)
+            set_nearest(X, start, stop, tiles, scratch, exact and not small)
             if small:
-                set_nearest(X, start, stop, tiles, scratch)
                 add_tile(scratch, tile_weight, sums, weight)
             else:
-                find_nearest(X, start, stop, tiles, scratch)
                 add_rows(X, start, stop, tiles, scratch.best, tile_weight, sums, weight)
 
     return add_part
@@ -280,7 +278,7 @@ def make_assign(dtype):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
             load_weights(sample_weight, start, stop, tile_weight)
-            set_nearest(X, start, stop, tiles, scratch)
+            set_nearest(X, start, stop, tiles, scratch, False)
             distances_to_best(tile, n_features, tiles.centers, best, distance)
             out.inertia[part] += weighted_sum(distance, tile_weight)
             if out.labels.size > 0:
