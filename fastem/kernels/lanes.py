@@ -95,11 +95,13 @@ class Lanes:
     def keep_better(self, value, carried):
         """Return the record, its holder and the next number after one number's value.
 
-        What is carried is the same three before it.
+        What is carried is the same three before it. A fourth before those, the second
+        best, is kept, too; of equals and of what is no number it is the record.
         """
-        record, holder, number = carried
+        *seconds, record, holder, number = carried
         better = self.builder.fcmp_ordered(">", value, record)
         return (
+            *(self.larger(self.smaller(value, record), other) for other in seconds),
             self.builder.select(better, value, record),
             self.builder.select(better, number, holder),
             self.builder.fadd(number, self.constant(1.0)),

@@ -27,15 +27,24 @@ def set_largest(rows, n_rows, floor, out, width):
     out[: 16 * len(width)] = np.fmax.reduce(lanes, axis=0, initial=floor)
 
 
-def set_best(rows, n_rows, largest, best, width):
-    """Set each lane's largest row, of one at least, and the first to reach it."""
+def set_best(rows, n_rows, largest, second, best, width):
+    """Set each lane's largest row, of one at least, and the first to reach it.
+
+    Unless it is None, ``second`` is set to the largest of the others, or to the largest
+    where one is not a number.
+    """
     n_lanes = 16 * len(width)
     lanes = rows_of_lanes(rows, n_rows, 0, n_lanes)
     largest[:n_lanes], best[:n_lanes] = lanes[0], 0
+    others = np.full(n_lanes, -np.inf)
     for k in range(1, n_rows):
-        better = lanes[k] > largest[:n_lanes]
+        record = largest[:n_lanes].copy()
+        others = np.fmax(np.where(lanes[k] < record, lanes[k], record), others)
+        better = lanes[k] > record
         largest[:n_lanes][better] = lanes[k][better]
         best[:n_lanes][better] = k
+    if second is not None:
+        second[:n_lanes] = others
 
 
 def set_best_source(matrix, rows, n_rows, state, width):
@@ -67,12 +76,12 @@ def _overload_set_largest(rows, n_rows, floor, out, width):
 
 
 @overload(set_best, jit_options=TILE_OPTIONS)
-def _overload_set_best(rows, n_rows, largest, best, width):
+def _overload_set_best(rows, n_rows, largest, second, best, width):
     all_lanes, step = 16 * width.count, _n_lanes(rows, 4, width)
 
-    def run(rows, n_rows, largest, best, width):
+    def run(rows, n_rows, largest, second, best, width):
         for lane in range(0, all_lanes, step):
-            _best(rows, n_rows, largest, best, lane, width)
+            _best(rows, n_rows, largest, second, best, lane, width)
 
     return run
 
@@ -108,23 +117,27 @@ def _largest(typing_context, rows, n_rows, floor, out, lane, width):
 
 
 @intrinsic
-def _best(typing_context, rows, n_rows, largest, best, lane, width):
+def _best(typing_context, rows, n_rows, largest, second, best, lane, width):
     def generate(context, builder, signature, arguments):
-        rows, n_rows, largest, best, lane, _ = open_arguments(
+        rows, n_rows, largest, second, best, lane, _ = open_arguments(
             context, builder, signature, arguments
         )
         lanes = Lanes(builder, rows, lane, _n_lanes(signature.args[0], 4, width))
         start = lanes.load(rows, INDEX(0)), lanes.constant(0.0), lanes.constant(1.0)
+        if isinstance(signature.args[3], types.Array):
+            start = lanes.constant(-np.inf), *start
 
         def step(k, carried):
             return lanes.keep_better(lanes.load(rows, k), carried)
 
-        record, holder, _ = loop(builder, INDEX(1), n_rows, start, step)
+        *seconds, record, holder, _ = loop(builder, INDEX(1), n_rows, start, step)
         lanes.store(record, largest, INDEX(0))
         lanes.store(holder, best, INDEX(0))
+        for value in seconds:
+            lanes.store(value, second, INDEX(0))
         return context.get_dummy_value()
 
-    return types.void(rows, n_rows, largest, best, lane, width), generate
+    return types.void(rows, n_rows, largest, second, best, lane, width), generate
 
 
 @intrinsic

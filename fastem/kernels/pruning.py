@@ -23,6 +23,8 @@ SHARE_MARGIN = 40.0
 LABEL_MARGIN = 1.0
 # Where pruning spared less than half the work, so many tiles go without it.
 REST = 15
+# Up to so many lanes are looked at one by one.
+FEW_LANES = LANES // 8
 # Beyond this float32 may overflow.
 FARTHEST = -1e30
 ROUNDING = 2.0**-24
@@ -45,7 +47,9 @@ class Bounds(NamedTuple):
     largest: np.ndarray  # each lane's largest density so far, not in float32
     best: np.ndarray  # its component
     likely: np.ndarray  # its component of the highest bound
+    second: np.ndarray  # the second highest
     lanes: np.ndarray
+    open_lanes: np.ndarray  # those that more than one component may matter for
     ends: np.ndarray  # (K,)
 
 
@@ -69,6 +73,8 @@ def allocate_bounds(tile_params):
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
         np.empty(LANES, np.float32),
+        np.empty(LANES, np.float32),
+        np.empty(LANES, np.int64),
         np.empty(LANES, np.int64),
         np.empty(n_components, np.int64),
     )
@@ -134,7 +140,7 @@ def set_likeliest(
 def compare_all(log_density, tile_params, scratch, out, largest, best):
     """As :func:`set_likeliest`, from all log densities."""
     log_density(tile_params, scratch, out)
-    set_best(out, tile_params.log_norm.size, largest, best, WIDE)
+    set_best(out, tile_params.log_norm.size, largest, None, best, WIDE)
 
 
 @tile_function
@@ -182,7 +188,8 @@ def _finish_all(margin, finish, tile_params, scratch, out):
     """
     bounds = scratch.bounds
     lanes, n_components = bounds.lanes, bounds.log_norm.size
-    set_best(bounds.bound, n_components, bounds.least, bounds.likely, WIDE)
+    least, second, likely = bounds.least, bounds.second, bounds.likely
+    set_best(bounds.bound, n_components, least, second, likely, WIDE)
     _sort_lanes(bounds.likely, lanes, bounds.ends)
     begin = 0
     for k in range(n_components):
@@ -194,10 +201,19 @@ def _finish_all(margin, finish, tile_params, scratch, out):
     if not _set_least(margin, bounds, out):
         bounds.rest[0] = REST
         return False
+    open_lanes = bounds.open_lanes[
+        : list_above(bounds.second, least, bounds.open_lanes)
+    ]
     finished = 0
-    for k in range(n_components):
+    for k in range(n_components if open_lanes.size > 0 else 0):
         bound = bounds.bound[k * STRIDE : k * STRIDE + LANES]
-        count = list_above(bound, bounds.least, lanes)
+        if open_lanes.size > FEW_LANES:
+            count = list_above(bound, least, lanes)
+        else:
+            count = 0
+            for b in open_lanes:
+                lanes[count] = b
+                count += bound[b] > least[b]
         if count > 0:
             finished += count
             p = out[k * STRIDE : k * STRIDE + LANES]

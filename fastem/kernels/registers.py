@@ -196,16 +196,9 @@ def _best_rows(typing_context, matrix, shift, tile, best, lead, lane):
             sums = _start(lanes, shift, row, 4)
             columns = _Columns(lanes, matrix, row, tile, _multiply_add)
             sums = loop(builder, INDEX(0), n_columns, sums, columns.add)
-            *seconds, record, holder, number = carried
             for total in sums:
-                seconds = [
-                    lanes.larger(lanes.smaller(total, record), second)
-                    for second in seconds
-                ]
-                record, holder, number = lanes.keep_better(
-                    total, (record, holder, number)
-                )
-            return *seconds, record, holder, number
+                carried = lanes.keep_better(total, carried)
+            return carried
 
         zero, least = lanes.constant(0.0), lanes.constant(-np.inf)
         with_lead = isinstance(signature.args[4], types.Array)

@@ -51,7 +51,7 @@ def soft_responsibilities(log_p, n_components, tile_weight, log_likelihood, work
 def hard_responsibilities(log_p, n_components, tile_weight, log_likelihood, work):
     """All of a row to its likeliest component, the first of equals."""
     best = work[:LANES]
-    set_best(log_p, n_components, log_likelihood, best, WIDE)
+    set_best(log_p, n_components, log_likelihood, None, best, WIDE)
     for k in range(n_components):
         p = log_p[k * STRIDE : k * STRIDE + LANES]
         component = log_p.dtype.type(k)

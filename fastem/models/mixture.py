@@ -308,7 +308,7 @@ def make_posterior(family_name, dtype):
             if out.log_likelihood.size > 0 or out.probabilities.size > 0:
                 joint_log_density(tile_params, scratch, p)
                 if out.labels.size > 0:
-                    set_best(p, n_components, lane_values, work, WIDE)
+                    set_best(p, n_components, lane_values, None, work, WIDE)
                 soft_responsibilities(p, n_components, ones, lane_values, work[STRIDE:])
             else:
                 likeliest(tile_params, scratch, p, lane_values, work)
