@@ -39,9 +39,11 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     address_of_rows,
+    at_address,
     load_rows,
     load_tile,
     padded,
+    to_tile,
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.
@@ -54,26 +56,28 @@ class DiagScratch(NamedTuple):
     """Working memory of one part of the rows."""
 
     tile: np.ndarray
-    rows: np.ndarray  # (LANES, D): the tile, upright, where lanes are worked alone
+    turned: np.ndarray  # (1,): whether the rows are in the tile
+    place: np.ndarray  # (1,): where they lie upright, or zero: in the copy
+    copy: np.ndarray  # (LANES, D)
+    origin: np.ndarray  # (D,): what takes them to tile coordinates
+    inverse_scale: np.ndarray  # (D,)
     lanes: np.ndarray
     bounds: Bounds
-    turned: np.ndarray  # (1,): whether the rows are in the tile
-    zeros: np.ndarray  # (D,)
-    ones: np.ndarray  # (D,)
 
 
 @allocating_function
 def allocate(tile_params):
     """Return the working memory of one part."""
-    n_features, dtype = tile_params.centers.shape[1], tile_params.centers.dtype
+    n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
     return DiagScratch(
-        np.zeros(n_features * STRIDE, dtype),
+        np.zeros(tile_params.centers.shape[1] * STRIDE, dtype),
+        np.zeros(1, np.bool_),
+        np.zeros(1, np.int64),
         np.zeros((LANES, n_features), dtype),
+        np.zeros(n_features, dtype),
+        np.zeros(n_features, dtype),
         np.empty(LANES, np.int64),
         allocate_bounds(tile_params),
-        np.zeros(1, np.bool_),
-        np.zeros(n_features, dtype),
-        np.ones(n_features, dtype),
     )
 
 
@@ -81,29 +85,40 @@ def allocate(tile_params):
 def load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates.
 
-    Where lanes are worked alone, rows stay upright until ``_turn`` is asked for a tile.
+    Where lanes are worked alone, rows stay where they are until ``_turn`` is asked for
+    a tile; or in a copy, if they are no whole tile of contiguous rows.
     """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     if origin.size < GATHER_MIN_FEATURES:
         load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
         scratch.turned[0] = True
         return
-    load_rows(X, start, stop, origin, inverse_scale, scratch.rows)
     scratch.turned[0] = False
     scratch.bounds.ahead[0] = address_of_rows(X, stop)
+    as_they_are = stop - start == LANES and X.itemsize == scratch.copy.itemsize
+    scratch.place[0] = address_of_rows(X, start) if as_they_are else 0
+    if scratch.place[0] != 0:
+        for i in range(origin.size):
+            scratch.origin[i], scratch.inverse_scale[i] = origin[i], inverse_scale[i]
+    else:
+        load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
+        scratch.origin[:] = 0
+        scratch.inverse_scale[:] = 1
 
 
 @tile_function
 def _turn(scratch):
     """See that the tile holds the rows."""
     if not scratch.turned[0]:
-        _turn_leading(scratch.zeros.size, scratch, scratch.tile)
+        _turn_leading(scratch.origin.size, scratch, scratch.tile)
         scratch.turned[0] = True
 
 
 @tile_function
 def _turn_leading(n, scratch, tile):
-    load_tile(scratch.rows, 0, LANES, scratch.zeros[:n], scratch.ones[:n], tile)
+    origin, inverse_scale = scratch.origin[:n], scratch.inverse_scale[:n]
+    rows = at_address(scratch.place[0], scratch.copy)
+    load_tile(rows, 0, LANES, origin, inverse_scale, tile)
 
 
 @tile_function
@@ -146,14 +161,16 @@ def _bound(k, n, bounds, p):
 def _finish(k, lanes, tile_params, scratch, p):
     """Set the log density of some lanes, each from its row, two abreast."""
     whitening, shift = tile_params.whitening[k], tile_params.shift[k]
+    rows = at_address(scratch.place[0], scratch.copy)
+    origin, scale = scratch.origin, scratch.inverse_scale
     for n in range(0, lanes.size, 2):
         b, c = lanes[n], lanes[min(n + 1, lanes.size - 1)]
-        x, y = scratch.rows[b], scratch.rows[c]
+        x, y = rows[b], rows[c]
         of_x = of_y = p.dtype.type(0)
-        for i in range(shift.size):
-            z = whitening[i] * x[i] + shift[i]
+        for i in range(origin.size):
+            z = whitening[i] * to_tile(x[i], origin[i], scale[i]) + shift[i]
             of_x += z * z
-            z = whitening[i] * y[i] + shift[i]
+            z = whitening[i] * to_tile(y[i], origin[i], scale[i]) + shift[i]
             of_y += z * z
         p[b] = tile_params.log_norm[k] - of_x
         p[c] = tile_params.log_norm[k] - of_y
@@ -214,10 +231,12 @@ def _add_tile(center, r, scratch, first, second):
 
 @tile_function
 def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
+    rows = at_address(scratch.place[0], scratch.copy)
+    origin, scale = scratch.origin, scratch.inverse_scale
     for b in lanes[:count]:
-        row = scratch.rows[b]
+        row = rows[b]
         for i in range(row.size):
-            y = row[i] - center[i]
+            y = to_tile(row[i], origin[i], scale[i]) - center[i]
             w = r[b] * y
             first[i] += w
             second[i] += w * y

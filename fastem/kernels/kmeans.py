@@ -5,14 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, overload
 
-from fastem.compile import (
-    ROUNDING_EXACT,
-    TILE_OPTIONS,
-    allocating_function,
-    tile_function,
-)
+from fastem.compile import TILE_OPTIONS, allocating_function, tile_function
 from fastem.kernels.lanes import CONTRACT, WIDE, open_arguments
 from fastem.kernels.pruning import REST
 from fastem.kernels.registers import block_lanes, set_best_product
@@ -24,6 +19,7 @@ from fastem.kernels.tiles import (
     load_tile,
     prefetch_rows,
     rows_are_contiguous,
+    to_tile,
 )
 
 # Up to so many sums, masked passes over the tile beat adding row by row (measured at
@@ -84,7 +80,7 @@ def set_nearest(X, start, stop, tiles, scratch, in_float32):
         for n in range(count):
             row = start + lanes[n]
             for i in range(origin.size):
-                tile[i * STRIDE + n] = (X[row, i] - origin[i]) * scale[i]
+                tile[i * STRIDE + n] = to_tile(X[row, i], origin[i], scale[i])
     else:
         scratch.rest[0] = max(0, scratch.rest[0] - 1)
         count = LANES
@@ -160,8 +156,8 @@ def _add_in_fours(X, start, stop, tiles, best, tile_weight, sums, weight):
         for i in range(np.uint64(0), whole, np.uint64(4)):
             _add_four(X, entry + i, origin, i, scale, w, sums, place + i)
         for i in range(whole, n_features):
-            x = X[np.uint64(start + b), i] - origin[i]
-            sums[k, i] += _multiply_in_order(x, scale, w)
+            x = X[np.uint64(start + b), i]
+            sums[k, i] += w * to_tile(x, origin[i], scale)
         entry += n_features
 
 
@@ -174,13 +170,7 @@ def _add_in_order(X, start, stop, tiles, best, tile_weight, sums, weight):
         w = tile_weight[b]
         weight[k] += w
         for i in range(np.uint64(sums.shape[1])):
-            sums[k, i] += _multiply_in_order(rows[b, i] - origin[i], scale, w)
-
-
-@register_jitable(**TILE_OPTIONS | ROUNDING_EXACT)
-def _multiply_in_order(x, scale, weight):
-    """Return a product of which the last two factors alone might overflow."""
-    return x * scale * weight
+            sums[k, i] += w * to_tile(rows[b, i], origin[i], scale)
 
 
 @intrinsic

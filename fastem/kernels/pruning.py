@@ -229,20 +229,24 @@ def _finish_all(margin, finish, tile_params, scratch, out):
 
 @tile_function
 def _sort_lanes(best, lanes, ends):
-    """List the lanes of each component in turn; those of k end before ``ends[k]``."""
+    """List the lanes of each component in turn; those of k end before ``ends[k]``.
+
+    Of unsigned indices Numba does not ask whether they count from the end.
+    """
     for k in range(ends.size):
         ends[k] = 0
-    for b in range(LANES):
-        ends[np.int64(best[b])] += 1
+    for b in range(np.uint64(LANES)):
+        ends[np.uint64(np.int64(best[b]))] += 1
     total = 0
     for k in range(ends.size):
         count = ends[k]
         ends[k] = total
         total += count
-    for b in range(LANES):
-        k = np.int64(best[b])
-        lanes[ends[k]] = b
-        ends[k] += 1
+    for b in range(np.uint64(LANES)):
+        k = np.uint64(np.int64(best[b]))
+        end = ends[k]
+        lanes[np.uint64(end)] = b
+        ends[k] = end + 1
 
 
 @tile_function

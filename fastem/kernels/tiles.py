@@ -9,9 +9,15 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.imputils import impl_ret_borrowed
-from numba.extending import intrinsic, overload
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    overload,
+    register_jitable,
+    type_callable,
+)
 
-from fastem.compile import TILE_OPTIONS, tile_function
+from fastem.compile import ROUNDING_EXACT, TILE_OPTIONS, tile_function
 
 LANES = 256
 # Rows of a tile must not lie a power of two apart: loads and stores that agree in their
@@ -57,6 +63,16 @@ def _load_tile(X, start, stop, origin, inverse_scale, tile):
             _load_in_order(X, start, stop, origin, inverse_scale, tile)
 
     return load
+
+
+@register_jitable(**TILE_OPTIONS | ROUNDING_EXACT)
+def to_tile(x, origin, inverse_scale):
+    """Return a number in tile coordinates.
+
+    Were it a tile function, the scale might be multiplied with what follows, and
+    overflow.
+    """
+    return (x - origin) * inverse_scale
 
 
 def load_rows(X, start, stop, origin, inverse_scale, rows):
@@ -239,6 +255,28 @@ def _address_of_rows(X, begin):
 
 def prefetch(begin, end):
     """Ask memory for the lines between two addresses, and do not wait."""
+
+
+def at_address(address, like):
+    """Return an array like another, of what lies at an address; at zero, the other."""
+    return like
+
+
+# Not an overload: without counted references, compiled functions return no new arrays.
+@type_callable(at_address)
+def _type_at_address(typing_context):
+    return lambda address, like: like
+
+
+@lower_builtin(at_address, types.Integer, types.Array)
+def _lower_at_address(context, builder, signature, arguments):
+    address, like = arguments
+    array = context.make_array(signature.return_type)(context, builder, like)
+    elsewhere = builder.inttoptr(address, array.data.type)
+    here = builder.icmp_signed("==", address, address.type(0))
+    array.data = builder.select(here, array.data, elsewhere)
+    value = array._getvalue()
+    return impl_ret_borrowed(context, builder, signature.return_type, value)
 
 
 @overload(prefetch, jit_options=TILE_OPTIONS)
