@@ -26,7 +26,8 @@ from fastem.families.gaussian import (
     tile_frame,
     variance_floor,
 )
-from fastem.kernels.products import set_scaled_norm, set_scaled_norms
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.products import set_scaled_norms
 from fastem.kernels.pruning import (
     Bounds,
     allocate_bounds,
@@ -34,6 +35,7 @@ from fastem.kernels.pruning import (
     set_likeliest,
     set_relevant,
 )
+from fastem.kernels.registers import block_lanes, set_best_bound
 from fastem.kernels.sparse import accumulate_components
 from fastem.kernels.tiles import (
     LANES,
@@ -137,7 +139,7 @@ def log_density(tile_params, scratch, out):
 @tile_function
 def _copy_leading(n, tile_params, bounds):
     bounds.size[:] = 0.0
-    for k in range(bounds.log_norm.size):
+    for k in range(tile_params.log_norm.size):
         for i in range(n):
             bounds.whitening[k, i] = tile_params.whitening[k, i]
             bounds.shift[k, i] = tile_params.shift[k, i]
@@ -151,10 +153,27 @@ def _load_leading(n, tile_params, scratch):
 
 
 @tile_function
-def _bound(k, n, bounds, p):
-    set_scaled_norm(
-        bounds.log_norm[k], bounds.whitening[k], bounds.shift[k], n, bounds.tile, p
-    )
+def _bound(n, tile_params, bounds):
+    """Set bounds, while the rows of the next tile are on their way from memory."""
+    tile, bests = bounds.tile, (bounds.least, bounds.likely, bounds.second)
+    step = block_lanes(tile, WIDE)
+    n_columns = bounds.log_norm.size // 4 * n
+    total = LANES * tile_params.centers.shape[1] * tile_params.centers.itemsize
+    address = bounds.ahead[0]
+    n_bytes = total // (LANES // step * n_columns) + 1 if address != 0 else 0
+    for lane in range(0, LANES, step):
+        set_best_bound(
+            bounds.log_norm,
+            bounds.whitening,
+            bounds.shift,
+            n,
+            tile,
+            bounds.bound,
+            bests,
+            lane,
+            (address, n_bytes),
+        )
+        address += n_bytes * n_columns
 
 
 @tile_function

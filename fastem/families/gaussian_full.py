@@ -28,6 +28,7 @@ from fastem.families.gaussian import (
 )
 from fastem.families.repair import decompose_covariances
 from fastem.kernels.lanes import NARROW, WIDE
+from fastem.kernels.maxima import set_best
 from fastem.kernels.products import subtract_lower_norm
 from fastem.kernels.pruning import compare_all, set_likeliest, set_relevant
 from fastem.kernels.sparse import (
@@ -69,7 +70,7 @@ def log_density(tile_params, scratch, out):
 @tile_function
 def _copy_leading(n, tile_params, bounds):
     bounds.size[:] = 0.0
-    for k in range(bounds.log_norm.size):
+    for k in range(tile_params.log_norm.size):
         for i in range(n):
             total = 0.0
             for j in range(i + 1):
@@ -91,10 +92,16 @@ def _load_leading(n, tile_params, scratch):
 
 
 @tile_function
-def _bound(k, n, bounds, p):
-    for b in range(LANES):
-        p[b] = bounds.log_norm[k]
-    subtract_lower_norm(bounds.whitening[k], bounds.shift[k], n, bounds.tile, p, WIDE)
+def _bound(n, tile_params, bounds):
+    for k in range(tile_params.log_norm.size):
+        p = bounds.bound[k * STRIDE : k * STRIDE + LANES]
+        for b in range(LANES):
+            p[b] = bounds.log_norm[k]
+        subtract_lower_norm(
+            bounds.whitening[k], bounds.shift[k], n, bounds.tile, p, WIDE
+        )
+    largest, second, best = bounds.least, bounds.second, bounds.likely
+    set_best(bounds.bound, tile_params.log_norm.size, largest, second, best, WIDE)
 
 
 @tile_function

@@ -15,7 +15,7 @@ from fastem.compile import allocating_function, tile_function
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
 from fastem.kernels.sparse import list_above
-from fastem.kernels.tiles import LANES, STRIDE, prefetch
+from fastem.kernels.tiles import LANES, STRIDE
 
 # exp(-SHARE_MARGIN) is less than the share of a row that is negligible.
 SHARE_MARGIN = 40.0
@@ -38,7 +38,7 @@ class Bounds(NamedTuple):
     rest: np.ndarray  # (1,): tiles to go before pruning is tried again
     ahead: np.ndarray  # (1,): where the rows of the next tile lie, or zero
     size: np.ndarray  # (2,): largest sum of a row's entries, largest shift
-    log_norm: np.ndarray  # (K,)
+    log_norm: np.ndarray  # (K,), K a multiple of four; padding is never best
     whitening: np.ndarray
     shift: np.ndarray  # (K, D)
     tile: np.ndarray
@@ -58,17 +58,18 @@ def allocate_bounds(tile_params):
     """Return the working memory of one part."""
     n_components, n_features = tile_params.centers.shape
     dtype = tile_params.centers.dtype
+    n_rows = (n_components + 3) // 4 * 4
     return Bounds(
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(2),
-        np.empty(n_components, np.float32),
-        np.empty(tile_params.whitening.shape, np.float32),
-        np.empty((n_components, n_features), np.float32),
+        np.full(n_rows, -np.inf, np.float32),
+        np.zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
+        np.zeros((n_rows, n_features), np.float32),
         np.empty(n_features * STRIDE, np.float32),
-        np.empty(n_components * STRIDE, np.float32),
+        np.empty(n_rows * STRIDE, np.float32),
         np.empty(LANES, np.float32),
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
@@ -145,10 +146,7 @@ def compare_all(log_density, tile_params, scratch, out, largest, best):
 
 @tile_function
 def _bound_all(copy_leading, load_leading, bound, tile_params, scratch):
-    """Bound the log density of each component and lane.
-
-    Meanwhile the rows of the next tile are on their way from memory.
-    """
+    """Bound the log density of each component and lane, and find the two highest."""
     bounds = scratch.bounds
     n_components, n_features = tile_params.centers.shape
     n = _count_leading(n_features, bounds.more[0])
@@ -158,18 +156,12 @@ def _bound_all(copy_leading, load_leading, bound, tile_params, scratch):
         copy_leading(n, tile_params, bounds)
         bounds.n_leading[0] = n
     load_leading(n, tile_params, scratch)
-    n_bytes = LANES * n_features * tile_params.centers.itemsize // n_components
-    following = bounds.ahead[0]
-    for k in range(n_components):
-        bound(k, n, bounds, bounds.bound[k * STRIDE : k * STRIDE + LANES])
-        if following != 0:
-            prefetch(following, following + n_bytes)
-            following += n_bytes
+    bound(n, tile_params, bounds)
 
 
 @tile_function
 def _count_leading(n_features, more):
-    """Return how many terms to begin with, a multiple of four.
+    """Return how many terms to begin with, an even number.
 
     They must outweigh the margin and the likeliest component's own terms, each about a
     half; where centres are scattered at four standard deviations, those of others are
@@ -177,7 +169,7 @@ def _count_leading(n_features, more):
     finish a component costs more than to bound it.
     """
     wanted = np.int64(3 * (2 * SHARE_MARGIN + n_features) / 128 + 0.5)
-    return min(4 * max(1, wanted) + more, n_features // 4 * 4)
+    return min(4 * max(1, wanted) + more, n_features)
 
 
 @tile_function
@@ -187,9 +179,8 @@ def _finish_all(margin, finish, tile_params, scratch, out):
     Return False where bounds cannot be compared; then all must be computed.
     """
     bounds = scratch.bounds
-    lanes, n_components = bounds.lanes, bounds.log_norm.size
-    least, second, likely = bounds.least, bounds.second, bounds.likely
-    set_best(bounds.bound, n_components, least, second, likely, WIDE)
+    lanes, n_components = bounds.lanes, tile_params.log_norm.size
+    least = bounds.least
     _sort_lanes(bounds.likely, lanes, bounds.ends)
     begin = 0
     for k in range(n_components):

@@ -20,6 +20,7 @@ from fastem.kernels.lanes import (
     open_arguments,
     rows_of_lanes,
 )
+from fastem.kernels.tiles import prefetch_line
 
 
 def block_lanes(tile, width):
@@ -74,6 +75,25 @@ def set_best_product(matrix, shift, tile, best, lead, lane):
         lead[lanes] = largest - second
 
 
+def set_best_bound(start, factors, shifts, n_columns, tile, out, bests, lane, ahead):
+    """Set lanes of ``out`` to ``start - |factors * tile + shifts|**2``, row by row.
+
+    It takes the first columns. ``bests`` are arrays of each lane's largest of these, of
+    equals the first, its row, and the second largest. The number of rows is a multiple
+    of four. Meanwhile memory is asked, and not waited for, for what lies at ``ahead``,
+    an address and how many bytes for each column of four rows; of none it is zero.
+    """
+    n_lanes = block_lanes(tile, WIDE)
+    lanes = slice(lane, lane + n_lanes)
+    x = rows_of_lanes(tile, n_columns, lane, n_lanes)
+    z = factors[:, :n_columns, None] * x + shifts[:, :n_columns, None]
+    values = start[:, None] - (z**2).sum(axis=1)
+    rows_of_lanes(out, len(start), lane, n_lanes)[:] = values
+    largest, best, second = bests
+    best[lanes] = np.argmax(values, axis=0)
+    second[lanes], largest[lanes] = np.partition(values, -2, axis=0)[-2:]
+
+
 def subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
     """Subtract squares of rows of ``lower @ tile + shift`` from lanes of ``out``."""
     n_lanes = block_lanes(tile, width)
@@ -119,6 +139,31 @@ def _overload_set_best_product(matrix, shift, tile, best, lead, lane):
     return lambda matrix, shift, tile, best, lead, lane: _best_rows(
         matrix, shift, tile, best, lead, lane
     )
+
+
+@overload(set_best_bound, jit_options=TILE_OPTIONS)
+def _overload_set_best_bound(
+    start, factors, shifts, n_columns, tile, out, bests, lane, ahead
+):
+    def run(start, factors, shifts, n_columns, tile, out, bests, lane, ahead):
+        largest, best, second = bests
+        address, n_bytes = ahead
+        _bound_rows(
+            start,
+            factors,
+            shifts,
+            n_columns,
+            tile,
+            out,
+            largest,
+            best,
+            second,
+            lane,
+            address,
+            n_bytes,
+        )
+
+    return run
 
 
 @overload(subtract_lower_square, jit_options=TILE_OPTIONS)
@@ -211,6 +256,99 @@ def _best_rows(typing_context, matrix, shift, tile, best, lead, lane):
         return context.get_dummy_value()
 
     return types.void(matrix, shift, tile, best, lead, lane), generate
+
+
+@intrinsic
+def _bound_rows(
+    typing_context,
+    start,
+    factors,
+    shifts,
+    n_columns,
+    tile,
+    out,
+    largest,
+    best,
+    second,
+    lane,
+    address,
+    n_bytes,
+):
+    """As :func:`set_best_bound`."""
+    arguments = (
+        start,
+        factors,
+        shifts,
+        n_columns,
+        tile,
+        out,
+        largest,
+        best,
+        second,
+        lane,
+        address,
+        n_bytes,
+    )
+
+    def generate(context, builder, signature, arguments):
+        (
+            start,
+            factors,
+            shifts,
+            n_columns,
+            tile,
+            out,
+            largest,
+            best,
+            second,
+            lane,
+            address,
+            n_bytes,
+        ) = open_arguments(context, builder, signature, arguments)
+        n_lanes = count_lanes(signature.args[4].dtype.bitwidth // 8, 2, len(WIDE))
+        lanes = Lanes(builder, tile, lane, n_lanes)
+        n_rows = builder.extract_value(start.shape, 0)
+        width = builder.extract_value(factors.shape, 1)
+
+        def add_four(block, carried):
+            *bests, address = carried
+            rows = [
+                builder.add(builder.mul(block, INDEX(4)), INDEX(j)) for j in range(4)
+            ]
+            sums = [lanes.fill(lanes.entry(start, row)) for row in rows]
+
+            def add(column, carried):
+                *sums, address = carried
+                prefetch_line(builder, address)
+                x = lanes.load(tile, column)
+                for j, row in enumerate(rows):
+                    entry = builder.add(builder.mul(row, width), column)
+                    factor, shift = (
+                        lanes.fill(lanes.entry(array, entry))
+                        for array in (factors, shifts)
+                    )
+                    z = _multiply_add(lanes, shift, factor, x)
+                    square = builder.fmul(z, z, flags=CONTRACT)
+                    sums[j] = builder.fsub(sums[j], square, flags=CONTRACT)
+                return *sums, builder.add(address, n_bytes)
+
+            *sums, address = loop(builder, INDEX(0), n_columns, [*sums, address], add)
+            for row, total in zip(rows, sums, strict=True):
+                lanes.store(total, out, row)
+                bests = lanes.keep_better(total, bests)
+            return *bests, address
+
+        zero, least = lanes.constant(0.0), lanes.constant(-np.inf)
+        own = builder.ptrtoint(tile.data, address.type)
+        absent = builder.icmp_signed("==", address, INDEX(0))
+        carried = least, least, zero, zero, builder.select(absent, own, address)
+        n_blocks = builder.sdiv(n_rows, INDEX(4))
+        other, record, holder, *_ = loop(builder, INDEX(0), n_blocks, carried, add_four)
+        for value, array in ((record, largest), (holder, best), (other, second)):
+            lanes.store(value, array, INDEX(0))
+        return context.get_dummy_value()
+
+    return types.void(*arguments), generate
 
 
 @intrinsic

@@ -301,16 +301,21 @@ def _address(typing_context, X, entry):
 @intrinsic
 def _prefetch_line(typing_context, address):
     def generate(context, builder, signature, arguments):
-        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-        flag = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
-        ask = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
-        # To read; into the second cache, for the first has no room for two tiles
-        # (measured at D = 16, K = 16: 23 against 30 ns a row); data.
-        builder.call(ask, [place, flag(0), flag(2), flag(1)])
+        prefetch_line(builder, arguments[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
+
+
+def prefetch_line(builder, address):
+    """Write the instruction that asks for the line at an address."""
+    place = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    flag = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+    ask = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+    # To read; into the second cache, for the first has no room for two tiles
+    # (measured at D = 16, K = 16: 23 against 30 ns a row); data.
+    builder.call(ask, [place, flag(0), flag(2), flag(1)])
 
 
 @tile_function
