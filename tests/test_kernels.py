@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import config, njit
 
 from fastem.kernels import (
     lanes,
@@ -264,6 +264,48 @@ def test_set_best_product(rng, dtype, n_rows, n_columns):
     assert (lead == 0).any() and (lead > 0).any()
 
 
+@pytest.mark.parametrize("n_columns", [1, 4, 13])
+@pytest.mark.parametrize("with_ahead", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_set_best_bound(rng, dtype, with_ahead, n_columns):
+    x, factors, shifts = (
+        rng.integers(-3, 4, size=(rows, 13)).astype(dtype) for rows in (LANES, 8, 8)
+    )
+    factors[3], shifts[3] = factors[1], shifts[1]
+    start = rng.integers(-3, 1, size=8).astype(dtype)
+    start[3], start[2] = start[1], -np.inf
+    tile, out = to_tile(x), np.full(8 * STRIDE, np.nan, dtype)
+    largest, best, second = bests = np.full((3, LANES), np.nan, dtype)
+    ahead = (x.ctypes.data, 16) if with_ahead else (0, 0)
+    call = compiled(registers.set_best_bound)
+    step = compiled(registers.block_lanes)(tile, lanes.WIDE)
+    for lane in range(0, LANES, step):
+        call(start, factors, shifts, n_columns, tile, out, tuple(bests), lane, ahead)
+    z = x[:, None, :n_columns] * factors[:, :n_columns] + shifts[:, :n_columns]
+    values = start - (z**2).sum(axis=2)
+    np.testing.assert_array_equal(out.reshape(8, STRIDE)[:, :LANES], values.T)
+    np.testing.assert_array_equal(best, values.argmax(axis=1))
+    values.sort(axis=1)
+    np.testing.assert_array_equal(second, values[:, -2])
+    np.testing.assert_array_equal(largest, values[:, -1])
+    assert (second == largest).any() and (second < largest).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_at_address(dtype):
+    rows = np.arange(12, dtype=dtype).reshape(4, 3)
+    like = np.zeros((2, 3), dtype)
+    address = rows[1:].ctypes.data
+
+    @njit
+    def total(address, like):
+        return tiles.at_address(address, like).sum()
+
+    assert total(0, like) == 0
+    if not config.DISABLE_JIT:  # without it, rows always lie in the copy
+        assert total(address, like) == rows[1:3].sum()
+
+
 @WIDTHS
 @pytest.mark.parametrize("n_rows", [0, 1, 5])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -283,12 +325,20 @@ def test_set_largest(rng, dtype, n_rows, width):
 def test_set_best(rng, dtype, n_rows, width):
     x = rng.normal(size=(LANES, n_rows)).astype(dtype)
     x[3], x[5] = -np.inf, x[5, 0]
-    largest, best = rng.normal(size=(2, LANES)).astype(dtype)
-    want = np.where(np.arange(LANES) < 16 * len(width), x.max(axis=1), largest)
-    want_best = np.where(np.arange(LANES) < 16 * len(width), x.argmax(axis=1), best)
-    compiled(maxima.set_best)(to_tile(x), n_rows, largest, best, width)
+    largest, second, best = rng.normal(size=(3, LANES)).astype(dtype)
+    inside = np.arange(LANES) < 16 * len(width)
+    want = np.where(inside, x.max(axis=1), largest)
+    want_best = np.where(inside, x.argmax(axis=1), best)
+    others = np.sort(x, axis=1)[:, -2] if n_rows > 1 else np.full(LANES, -np.inf)
+    want_second = np.where(inside, others, second)
+    call = compiled(maxima.set_best)
+    call(to_tile(x), n_rows, largest, second, best, width)
     np.testing.assert_array_equal(largest, want)
     np.testing.assert_array_equal(best, want_best)
+    np.testing.assert_array_equal(second, want_second)
+    alone = np.where(inside, np.nan, best).astype(dtype)
+    call(to_tile(x), n_rows, largest, None, alone, width)
+    np.testing.assert_array_equal(alone, best)
 
 
 @WIDTHS
@@ -487,18 +537,6 @@ def test_set_scaled_norms(rng, dtype, size):
     norms = ((X[:, None] * factors + shifts) ** 2).sum(axis=2)
     tolerance = TOLERANCE[dtype]
     np.testing.assert_allclose(from_tile(out, 3), start - norms, **tolerance)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_features", [4, 8, 12])
-def test_set_scaled_norm_of_the_first_features(rng, dtype, n_features):
-    X = rng.normal(size=(LANES, 15)).astype(dtype)
-    factors, shift = rng.normal(size=(2, 15)).astype(dtype)
-    out = np.full(LANES, np.nan, dtype)  # what was there does not matter
-    call = compiled(products.set_scaled_norm)
-    call(dtype(3), factors, shift, n_features, to_tile(X), out)
-    norms = ((X * factors + shift)[:, :n_features] ** 2).sum(axis=1)
-    np.testing.assert_allclose(out, 3 - norms, **TOLERANCE[dtype])
 
 
 class Scratch(NamedTuple):

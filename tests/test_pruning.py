@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from fastem.families.gaussian import GaussianParams
 from fastem.models.mixture import FAMILIES, MixtureParams, e_step, posterior
 
-# Enough of them for densities to be bounded, and no multiple of four.
-D = 41
+# Few, of which labels use bounds by all terms, and enough for bounds by some of them;
+# neither is a multiple of four.
+SIZES = 5, 41
 KINDS = ("full", "diag", "spherical")
 
 pytestmark = [
@@ -20,17 +21,19 @@ pytestmark = [
 
 def mixture(kind, means, scale):
     """Components of one standard deviation; those of full ones are turned."""
-    n_components = len(means)
+    n_components, n_features = means.shape
     if kind == "spherical":
         variances = np.full(n_components, scale**2)
         components = GaussianParams(means, variances, 1 / np.sqrt(variances))
     elif kind == "diag":
-        variances = np.full((n_components, D), scale**2)
+        variances = np.full(means.shape, scale**2)
         components = GaussianParams(means, variances, 1 / np.sqrt(variances))
     else:
         # Upper triangular, and far from a diagonal.
-        root = np.triu(np.random.default_rng(1).normal(scale=0.2, size=(D, D)), 1)
-        root = (root + np.eye(D)) / scale
+        root = np.triu(
+            np.random.default_rng(1).normal(scale=0.2, size=2 * (n_features,)), 1
+        )
+        root = (root + np.eye(n_features)) / scale
         covariance = np.linalg.inv(root @ root.T)
         components = GaussianParams(
             means,
@@ -51,7 +54,12 @@ def joint_log_density(kind, params, X):
         root = np.broadcast_to(roots.reshape(len(means), -1), means.shape)
         white, log_root = difference * root, np.log(root).sum(axis=1)
     norm = (white**2).sum(axis=2)
-    return np.log(params.weights) + log_root - D / 2 * np.log(2 * np.pi) - norm / 2
+    return (
+        np.log(params.weights)
+        + log_root
+        - X.shape[1] / 2 * np.log(2 * np.pi)
+        - norm / 2
+    )
 
 
 def check(kind, params, X, tolerance):
@@ -76,63 +84,68 @@ def check(kind, params, X, tolerance):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(
+    d=st.sampled_from(SIZES),
     seed=st.integers(0, 2**32 - 1),
     n_components=st.integers(1, 9),
     spread=st.sampled_from([0.01, 0.3, 1.0, 4.0, 100.0]),
     scale=st.sampled_from([1e-9, 1.0, 1e30]),
 )
-def test_what_matters_is_computed(kind, seed, n_components, spread, scale):
+def test_what_matters_is_computed(kind, d, seed, n_components, spread, scale):
     rng = np.random.default_rng(seed)
-    means = rng.normal(scale=spread * scale, size=(n_components, D))
+    means = rng.normal(scale=spread * scale, size=(n_components, d))
     X = means[rng.integers(n_components, size=300)]
     X = X + rng.normal(scale=scale, size=X.shape)
     check(kind, mixture(kind, means, scale), X, 1e-10)
 
 
+@pytest.mark.parametrize("d", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("distance", [1e3, 1e6, 1e9, 1e11])
-def test_neighbours_that_their_first_features_do_not_tell_apart(kind, distance):
+def test_neighbours_that_their_first_features_do_not_tell_apart(kind, d, distance):
     """Pairs of components so far from others that rounding in float32 exceeds a norm.
 
     Without an allowance for it one of a pair would be taken for the other.
     """
     rng = np.random.default_rng(0)
-    means = np.repeat(rng.normal(scale=distance, size=(4, D)), 2, axis=0)
+    means = np.repeat(rng.normal(scale=distance, size=(4, d)), 2, axis=0)
     means[::2, -1] += 2.5
-    X = means[rng.integers(len(means), size=600)] + rng.normal(size=(600, D))
+    X = means[rng.integers(len(means), size=600)] + rng.normal(size=(600, d))
     # Beyond some distance even float64 cannot place a row to better than that.
     tolerance = 1e-10 + 50 * distance * np.finfo(np.float64).eps
     check(kind, mixture(kind, means, 1.0), X, tolerance)
 
 
+@pytest.mark.parametrize("d", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_beyond_float32(kind):
+def test_rows_beyond_float32(kind, d):
     """Far rows take their tile, and it alone, to full densities."""
     rng = np.random.default_rng(0)
-    means = rng.normal(scale=4.0, size=(6, D))
-    X = means[rng.integers(6, size=700)] + rng.normal(size=(700, D))
+    means = rng.normal(scale=4.0, size=(6, d))
+    X = means[rng.integers(6, size=700)] + rng.normal(size=(700, d))
     X[3], X[300] = 1e25, -1e60
     check(kind, mixture(kind, means, 1.0), X, 1e-10)
 
 
+@pytest.mark.parametrize("d", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_first_of_equal_components(kind):
+def test_the_first_of_equal_components(kind, d):
     rng = np.random.default_rng(0)
-    means = rng.normal(scale=4.0, size=(3, D))[[0, 1, 1, 2, 0]]
-    X = means[rng.integers(5, size=700)] + rng.normal(size=(700, D))
+    means = rng.normal(scale=4.0, size=(3, d))[[0, 1, 1, 2, 0]]
+    X = means[rng.integers(5, size=700)] + rng.normal(size=(700, d))
     labels = posterior(FAMILIES[kind], mixture(kind, means, 1.0), X, labels=True).labels
     assert set(labels) == {0, 1, 3}
 
 
+@pytest.mark.parametrize("d", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_without_density_is_counted_and_leaves_others_alone(kind):
+def test_a_row_without_density_is_counted_and_leaves_others_alone(kind, d):
     rng = np.random.default_rng(0)
-    means = rng.normal(scale=4.0, size=(6, D))
-    X = means[rng.integers(6, size=300)] + rng.normal(size=(300, D))
+    means = rng.normal(scale=4.0, size=(6, d))
+    X = means[rng.integers(6, size=300)] + rng.normal(size=(300, d))
     params = mixture(kind, means, 1.0)
     want = posterior(FAMILIES[kind], params, X, labels=True)
     assert not want.n_odd.any()
-    X[7, D - 1] = np.nan
+    X[7, d - 1] = np.nan
     X[290, 0] = np.nan
     got = posterior(FAMILIES[kind], params, X, labels=True)
     assert got.n_odd.sum() == 2
@@ -140,11 +153,12 @@ def test_a_row_without_density_is_counted_and_leaves_others_alone(kind):
     np.testing.assert_array_equal(got.labels[kept], want.labels[kept])
 
 
+@pytest.mark.parametrize("d", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_component_is_nobodys(kind):
+def test_an_empty_component_is_nobodys(kind, d):
     rng = np.random.default_rng(0)
-    means = rng.normal(scale=4.0, size=(4, D))
-    X = means[rng.integers(4, size=300)] + rng.normal(size=(300, D))
+    means = rng.normal(scale=4.0, size=(4, d))
+    X = means[rng.integers(4, size=300)] + rng.normal(size=(300, d))
     params = mixture(kind, means, 1.0)
     weights = np.array([0.0, 0.5, 0.5, 0.0])
     labels = posterior(
@@ -157,10 +171,10 @@ def test_an_empty_component_is_nobodys(kind):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_e_steps_of_near_and_far_components(kind, dtype):
     """Sums of weights, where all components matter, few, and one."""
-    rng = np.random.default_rng(0)
+    rng, d = np.random.default_rng(0), SIZES[-1]
     for spread in (0.1, 1.0, 4.0):
-        means = rng.normal(scale=spread, size=(6, D))
-        X = means[rng.integers(6, size=900)] + rng.normal(size=(900, D))
+        means = rng.normal(scale=spread, size=(6, d))
+        X = means[rng.integers(6, size=900)] + rng.normal(size=(900, d))
         X = X.astype(dtype)
         params = mixture(kind, means, 1.0)
         statistics = e_step(FAMILIES[kind], params, X)

@@ -87,21 +87,20 @@ def allocate(tile_params):
 def load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates.
 
-    Where lanes are worked alone, rows stay where they are until ``_turn`` is asked for
-    a tile; or in a copy, if they are no whole tile of contiguous rows.
+    A whole tile of contiguous rows stays where it is until ``_turn`` is asked for it.
+    Others are turned at once, or copied, if lanes may be worked alone.
     """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
-    if origin.size < GATHER_MIN_FEATURES:
-        load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
-        scratch.turned[0] = True
-        return
-    scratch.turned[0] = False
     scratch.bounds.ahead[0] = address_of_rows(X, stop)
     as_they_are = stop - start == LANES and X.itemsize == scratch.copy.itemsize
     scratch.place[0] = address_of_rows(X, start) if as_they_are else 0
+    scratch.turned[0] = False
     if scratch.place[0] != 0:
         for i in range(origin.size):
             scratch.origin[i], scratch.inverse_scale[i] = origin[i], inverse_scale[i]
+    elif origin.size < GATHER_MIN_FEATURES:
+        load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
+        scratch.turned[0] = True
     else:
         load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
         scratch.origin[:] = 0
@@ -216,10 +215,12 @@ def joint_log_density(tile_params, scratch, out):
 @tile_function
 def likeliest(tile_params, scratch, out, largest, best):
     """Set the likeliest component of each lane, and its joint log density."""
-    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+    few_features = tile_params.centers.shape[1] < PRUNING_MIN_FEATURES
+    if few_features and scratch.place[0] == 0:
         compare_all(log_density, tile_params, scratch, out, largest, best)
     else:
         set_likeliest(
+            few_features,
             _copy_leading,
             _load_leading,
             _bound,

@@ -70,19 +70,6 @@ def set_scaled_norms(start, factors, shifts, tile, out):
 
 
 @tile_function
-def set_scaled_norm(start, factors, shift, n_features, tile, out):
-    """Set ``out = start - |factors * tile + shift|**2`` in each lane.
-
-    It takes the first features, a multiple of four.
-    """
-    in_blocks = n_features // SCALED_BLOCK * SCALED_BLOCK
-    for i in range(0, in_blocks, SCALED_BLOCK):
-        _subtract_block(i == 0, start, factors, shift, i, tile, out)
-    for i in range(in_blocks, n_features, 4):
-        _subtract_four(i == 0, start, factors, shift, i, tile, out)
-
-
-@tile_function
 def _subtract_two(fresh, start, factors, shift, i, tile, out):
     f0, f1 = factors[i], factors[i + 1]
     s0, s1 = shift[i], shift[i + 1]

@@ -20,7 +20,8 @@ from fastem.kernels.tiles import LANES, STRIDE
 # exp(-SHARE_MARGIN) is less than the share of a row that is negligible.
 SHARE_MARGIN = 40.0
 # To be the likeliest takes no margin but for rounding of the densities themselves.
-LABEL_MARGIN = 1.0
+LABEL_MARGIN = 2.0**-10
+DENSITY_ROUNDING = 1 + 2.0**-30
 # Where pruning spared less than half the work, so many tiles go without it.
 REST = 15
 # Up to so many lanes are looked at one by one.
@@ -43,7 +44,8 @@ class Bounds(NamedTuple):
     shift: np.ndarray  # (K, D)
     tile: np.ndarray
     bound: np.ndarray  # of each component and lane that is not finished
-    least: np.ndarray  # what each lane's bounds must exceed
+    error: np.ndarray  # of each lane, as _set_error says
+    least: np.ndarray  # the highest bound, then what others must exceed
     largest: np.ndarray  # each lane's largest density so far, not in float32
     best: np.ndarray  # its component
     likely: np.ndarray  # its component of the highest bound
@@ -68,8 +70,9 @@ def allocate_bounds(tile_params):
         np.full(n_rows, -np.inf, np.float32),
         np.zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
         np.zeros((n_rows, n_features), np.float32),
-        np.empty(n_features * STRIDE, np.float32),
+        np.zeros(n_features * STRIDE, np.float32),
         np.empty(n_rows * STRIDE, np.float32),
+        np.empty(LANES, np.float32),
         np.empty(LANES, np.float32),
         np.empty(LANES, dtype),
         np.empty(LANES, dtype),
@@ -89,9 +92,9 @@ def set_relevant(
 
     Of a family: ``copy_leading(n, tile_params, bounds)`` copies what leads the
     parameters, ``load_leading(n, tile_params, scratch)`` the first features of a tile;
-    ``bound(k, n, bounds, p)`` sets ``p`` to the log density of component k but for the
-    other terms; ``finish(k, lanes, tile_params, scratch, p)`` sets the log density of
-    some lanes, and ``log_density(tile_params, scratch, out)`` all.
+    ``bound(n, tile_params, bounds)`` sets log densities but for the other terms, and
+    the two highest; ``finish(k, lanes, tile_params, scratch, p)`` sets the log density
+    of some lanes, and ``log_density(tile_params, scratch, out)`` all.
     """
     bounds = scratch.bounds
     if bounds.rest[0] > 0:
@@ -102,13 +105,15 @@ def set_relevant(
         p = out[k * STRIDE : k * STRIDE + LANES]
         for b in range(LANES):
             p[b] = -np.inf
-    _bound_all(copy_leading, load_leading, bound, tile_params, scratch)
-    if not _finish_all(SHARE_MARGIN, finish, tile_params, scratch, out):
+    n = _count_leading(tile_params.centers.shape[1], bounds.more[0])
+    _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
+    if not _finish_all(False, SHARE_MARGIN, finish, tile_params, scratch, out):
         log_density(tile_params, scratch, out)
 
 
 @tile_function
 def set_likeliest(
+    by_all_terms,
     copy_leading,
     load_leading,
     bound,
@@ -122,15 +127,19 @@ def set_likeliest(
 ):
     """Set each lane's likeliest component, of equals the first, and its log density.
 
-    Other log densities are not left in ``out``.
+    The other arguments are those of :func:`set_relevant`, but that other log densities
+    are not left in ``out``. Bounds by all terms are log densities but for rounding, so
+    that few rows have to be finished.
     """
     bounds = scratch.bounds
     if bounds.rest[0] > 0:
         bounds.rest[0] -= 1
         compare_all(log_density, tile_params, scratch, out, largest, best)
         return
-    _bound_all(copy_leading, load_leading, bound, tile_params, scratch)
-    if _finish_all(LABEL_MARGIN, finish, tile_params, scratch, out):
+    n = tile_params.centers.shape[1]
+    n = n if by_all_terms else _count_leading(n, bounds.more[0])
+    _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
+    if _finish_all(by_all_terms, LABEL_MARGIN, finish, tile_params, scratch, out):
         for b in range(LANES):
             largest[b], best[b] = bounds.largest[b], bounds.best[b]
     else:
@@ -145,13 +154,11 @@ def compare_all(log_density, tile_params, scratch, out, largest, best):
 
 
 @tile_function
-def _bound_all(copy_leading, load_leading, bound, tile_params, scratch):
+def _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch):
     """Bound the log density of each component and lane, and find the two highest."""
     bounds = scratch.bounds
-    n_components, n_features = tile_params.centers.shape
-    n = _count_leading(n_features, bounds.more[0])
     if bounds.n_leading[0] != n:
-        for k in range(n_components):
+        for k in range(tile_params.log_norm.size):
             bounds.log_norm[k] = tile_params.log_norm[k]
         copy_leading(n, tile_params, bounds)
         bounds.n_leading[0] = n
@@ -173,49 +180,78 @@ def _count_leading(n_features, more):
 
 
 @tile_function
-def _finish_all(margin, finish, tile_params, scratch, out):
-    """Set the log densities that matter: of each lane first that of the highest bound.
+def _finish_all(by_all_terms, margin, finish, tile_params, scratch, out):
+    """Set the log densities that matter, and each lane's largest.
 
     Return False where bounds cannot be compared; then all must be computed.
     """
     bounds = scratch.bounds
     lanes, n_components = bounds.lanes, tile_params.log_norm.size
-    least = bounds.least
-    _sort_lanes(bounds.likely, lanes, bounds.ends)
-    begin = 0
-    for k in range(n_components):
-        end = bounds.ends[k]
-        if end > begin:
-            p = out[k * STRIDE : k * STRIDE + LANES]
-            finish(k, lanes[begin:end], tile_params, scratch, p)
-        begin = end
-    if not _set_least(margin, bounds, out):
+    _set_error(bounds)
+    if by_all_terms:
+        _estimate_likeliest(bounds)
+    else:
+        _finish_likeliest(finish, tile_params, scratch, out)
+    if not _set_least(margin, bounds):
         bounds.rest[0] = REST
         return False
-    open_lanes = bounds.open_lanes[
-        : list_above(bounds.second, least, bounds.open_lanes)
-    ]
+    n_open = list_above(bounds.second, bounds.least, bounds.open_lanes)
+    open_lanes = bounds.open_lanes[:n_open]
+    if by_all_terms:
+        for b in open_lanes:
+            bounds.largest[b] = -np.inf
     finished = 0
-    for k in range(n_components if open_lanes.size > 0 else 0):
+    for k in range(n_components if n_open > 0 else 0):
         bound = bounds.bound[k * STRIDE : k * STRIDE + LANES]
-        if open_lanes.size > FEW_LANES:
-            count = list_above(bound, least, lanes)
+        if n_open > FEW_LANES and not by_all_terms:
+            count = list_above(bound, bounds.least, lanes)
         else:
             count = 0
             for b in open_lanes:
                 lanes[count] = b
-                count += bound[b] > least[b]
+                count += bound[b] > bounds.least[b]
         if count > 0:
             finished += count
             p = out[k * STRIDE : k * STRIDE + LANES]
             finish(k, lanes[:count], tile_params, scratch, p)
             _keep_better(k, p, lanes[:count], bounds)
     # Begin with more terms, or rest, where too much had to be finished.
+    if by_all_terms:
+        bounds.rest[0] = REST if 4 * finished > LANES else 0
+        return True
     if 8 * finished > n_components * LANES:
         bounds.more[0] += 4
     if 2 * (finished + LANES) > n_components * LANES:
         bounds.rest[0] = REST
     return True
+
+
+@tile_function
+def _finish_likeliest(finish, tile_params, scratch, out):
+    """Set the log density of each lane's highest bound, which gets out of the way."""
+    bounds = scratch.bounds
+    likely, lanes, ends = bounds.likely, bounds.lanes, bounds.ends
+    _sort_lanes(likely, lanes, ends)
+    begin = 0
+    for k in range(tile_params.log_norm.size):
+        end = ends[k]
+        if end > begin:
+            p = out[k * STRIDE : k * STRIDE + LANES]
+            finish(k, lanes[begin:end], tile_params, scratch, p)
+        begin = end
+    for b in range(LANES):
+        at = np.int64(likely[b]) * STRIDE + b
+        bounds.bound[at] = -np.inf
+        bounds.largest[b], bounds.best[b] = out[at], likely[b]
+
+
+@tile_function
+def _estimate_likeliest(bounds):
+    """Set what the density is at least of each lane's highest bound by all terms."""
+    slack = _slack(bounds)
+    for b in range(LANES):
+        bounds.largest[b] = -_largest_norm(-bounds.least[b], bounds.error[b], slack)
+        bounds.best[b] = bounds.likely[b]
 
 
 @tile_function
@@ -250,33 +286,48 @@ def _keep_better(k, p, lanes, bounds):
 
 
 @tile_function
-def _set_least(margin, bounds, out):
-    """Set what bounds must exceed, less rounding; say whether they can be compared.
+def _set_error(bounds):
+    """Set what rounding may add to a whitened row's norm, at most.
 
     Each of n terms z = w x + s is wrong by ``(n + 3) ROUNDING (|w| |x| + |s|)`` at
-    most. The squares of a component that matters add up to ``reach`` at most; those of
-    the wrong terms, by the triangle inequality, to the square below. What is finished
-    gets out of the way.
+    most, and norms obey the triangle inequality.
     """
-    n = bounds.n_leading[0]
-    farthest = bounds.least
-    farthest[:] = 0
+    n, error = bounds.n_leading[0], bounds.error
+    error[:] = 0
     for i in range(n):
         x = bounds.tile[i * STRIDE : i * STRIDE + LANES]
         for b in range(LANES):
             distance = abs(x[b])
-            farthest[b] = distance if distance > farthest[b] else farthest[b]
+            error[b] = distance if distance > error[b] else error[b]
+    factor = np.float32((n + 4) * ROUNDING * np.sqrt(float(n)))
+    widest, farthest = np.float32(bounds.size[0]), np.float32(bounds.size[1])
     for b in range(LANES):
-        at = np.int64(bounds.likely[b]) * STRIDE + b
-        bounds.bound[at] = -np.inf
-        bounds.largest[b], bounds.best[b] = out[at], bounds.likely[b]
-    error = (n + 3) * ROUNDING * np.sqrt(float(n))
-    beyond = 0.0
+        error[b] = factor * (widest * error[b] + farthest)
+
+
+@tile_function
+def _slack(bounds):
+    """Return the factor for rounding of a sum of squares, and of what is done to it."""
+    return np.float32(1 + (bounds.n_leading[0] + 16) * ROUNDING)
+
+
+@tile_function
+def _largest_norm(squared, error, slack):
+    """Return the largest squared norm, or sum of it and a normaliser, for one computed.
+
+    So it is the other way round.
+    """
+    root = np.sqrt(squared) + error
+    return root * root * slack
+
+
+@tile_function
+def _set_least(margin, bounds):
+    """Set what bounds of components that matter exceed; say if they can be compared."""
+    slack, farthest, beyond = _slack(bounds), np.float32(FARTHEST), 0
     for b in range(LANES):
-        reach = margin - np.float64(bounds.largest[b])
-        size = bounds.size[0] * farthest[b] + bounds.size[1]
-        root = np.sqrt(reach) + error * size
-        least = -root * root * (1 + (n + 8) * ROUNDING)
-        beyond += 0.0 if least > FARTHEST else 1.0
+        reach = np.float32((margin - bounds.largest[b]) * DENSITY_ROUNDING)
+        least = -_largest_norm(reach, bounds.error[b], slack)
+        beyond += not least > farthest
         bounds.least[b] = least
-    return beyond == 0.0
+    return beyond == 0

@@ -207,15 +207,17 @@ def _center_tiles(centers, frame, dtype):
     # most, and so is the one it leads; in float32 this is itself rounded.
     doubt = 2.1 * (tile_centers.shape[1] + 3) * ROUNDING * longest
     underflow = np.finfo(np.float32).tiny
-    return CenterTiles(
-        frame.origin.astype(dtype),
-        (1 / frame.scale).astype(dtype),
-        tile_centers.astype(dtype),
-        half_norms.astype(dtype),
-        tile_centers.astype(np.float32),
-        half_norms.astype(np.float32),
-        np.array([doubt * longest / 2 + underflow, doubt], np.float32),
-    )
+    # What is beyond float32 leaves rows in doubt.
+    with np.errstate(over="ignore"):
+        return CenterTiles(
+            frame.origin.astype(dtype),
+            (1 / frame.scale).astype(dtype),
+            tile_centers.astype(dtype),
+            half_norms.astype(dtype),
+            tile_centers.astype(np.float32),
+            half_norms.astype(np.float32),
+            np.array([doubt * longest / 2 + underflow, doubt], np.float32),
+        )
 
 
 def _example_tiles(dtype):
