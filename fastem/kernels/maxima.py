@@ -77,7 +77,8 @@ def _overload_set_largest(rows, n_rows, floor, out, width):
 
 @overload(set_best, jit_options=TILE_OPTIONS)
 def _overload_set_best(rows, n_rows, largest, second, best, width):
-    all_lanes, step = 16 * width.count, _n_lanes(rows, 4, width)
+    n_registers = 2 if isinstance(second, types.Array) else 4
+    all_lanes, step = 16 * width.count, _n_lanes(rows, n_registers, width)
 
     def run(rows, n_rows, largest, second, best, width):
         for lane in range(0, all_lanes, step):
@@ -122,9 +123,11 @@ def _best(typing_context, rows, n_rows, largest, second, best, lane, width):
         rows, n_rows, largest, second, best, lane, _ = open_arguments(
             context, builder, signature, arguments
         )
-        lanes = Lanes(builder, rows, lane, _n_lanes(signature.args[0], 4, width))
+        with_second = isinstance(signature.args[3], types.Array)
+        n_lanes = _n_lanes(signature.args[0], 2 if with_second else 4, width)
+        lanes = Lanes(builder, rows, lane, n_lanes)
         start = lanes.load(rows, INDEX(0)), lanes.constant(0.0), lanes.constant(1.0)
-        if isinstance(signature.args[3], types.Array):
+        if with_second:
             start = lanes.constant(-np.inf), *start
 
         def step(k, carried):
