@@ -7,6 +7,7 @@ even processors with sixteen vector registers bound by arithmetic.
 
 import numpy as np
 from numba import types
+from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic, overload
 
 from fastem.compile import TILE_OPTIONS
@@ -145,25 +146,9 @@ def _overload_set_best_product(matrix, shift, tile, best, lead, lane):
 def _overload_set_best_bound(
     start, factors, shifts, n_columns, tile, out, bests, lane, ahead
 ):
-    def run(start, factors, shifts, n_columns, tile, out, bests, lane, ahead):
-        largest, best, second = bests
-        address, n_bytes = ahead
-        _bound_rows(
-            start,
-            factors,
-            shifts,
-            n_columns,
-            tile,
-            out,
-            largest,
-            best,
-            second,
-            lane,
-            address,
-            n_bytes,
-        )
-
-    return run
+    return lambda start, factors, shifts, n_columns, tile, out, bests, lane, ahead: (
+        _bound_rows(start, factors, shifts, n_columns, tile, out, bests, lane, ahead)
+    )
 
 
 @overload(subtract_lower_square, jit_options=TILE_OPTIONS)
@@ -260,51 +245,21 @@ def _best_rows(typing_context, matrix, shift, tile, best, lead, lane):
 
 @intrinsic
 def _bound_rows(
-    typing_context,
-    start,
-    factors,
-    shifts,
-    n_columns,
-    tile,
-    out,
-    largest,
-    best,
-    second,
-    lane,
-    address,
-    n_bytes,
+    typing_context, start, factors, shifts, n_columns, tile, out, bests, lane, ahead
 ):
     """As :func:`set_best_bound`."""
-    arguments = (
-        start,
-        factors,
-        shifts,
-        n_columns,
-        tile,
-        out,
-        largest,
-        best,
-        second,
-        lane,
-        address,
-        n_bytes,
-    )
 
     def generate(context, builder, signature, arguments):
-        (
-            start,
-            factors,
-            shifts,
-            n_columns,
-            tile,
-            out,
-            largest,
-            best,
-            second,
-            lane,
-            address,
-            n_bytes,
-        ) = open_arguments(context, builder, signature, arguments)
+        start, factors, shifts, n_columns, tile, out, bests, lane, ahead = (
+            open_arguments(context, builder, signature, arguments)
+        )
+        largest, best, second = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(
+                signature.args[6].types, unpack_tuple(builder, bests), strict=True
+            )
+        )
+        address, n_bytes = unpack_tuple(builder, ahead)
         n_lanes = count_lanes(signature.args[4].dtype.bitwidth // 8, 2, len(WIDE))
         lanes = Lanes(builder, tile, lane, n_lanes)
         n_rows = builder.extract_value(start.shape, 0)
@@ -348,7 +303,10 @@ def _bound_rows(
             lanes.store(value, array, INDEX(0))
         return context.get_dummy_value()
 
-    return types.void(*arguments), generate
+    return (
+        types.void(start, factors, shifts, n_columns, tile, out, bests, lane, ahead),
+        generate,
+    )
 
 
 @intrinsic
