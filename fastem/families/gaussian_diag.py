@@ -33,6 +33,7 @@ from fastem.kernels.pruning import (
     allocate_bounds,
     compare_all,
     set_likeliest,
+    set_likeliest_by_all_terms,
     set_relevant,
 )
 from fastem.kernels.registers import block_lanes, set_best_bound
@@ -215,12 +216,8 @@ def joint_log_density(tile_params, scratch, out):
 @tile_function
 def likeliest(tile_params, scratch, out, largest, best):
     """Set the likeliest component of each lane, and its joint log density."""
-    few_features = tile_params.centers.shape[1] < PRUNING_MIN_FEATURES
-    if few_features and scratch.place[0] == 0:
-        compare_all(log_density, tile_params, scratch, out, largest, best)
-    else:
+    if tile_params.centers.shape[1] >= PRUNING_MIN_FEATURES:
         set_likeliest(
-            few_features,
             _copy_leading,
             _load_leading,
             _bound,
@@ -232,6 +229,21 @@ def likeliest(tile_params, scratch, out, largest, best):
             largest,
             best,
         )
+    elif scratch.place[0] != 0:
+        set_likeliest_by_all_terms(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+            largest,
+            best,
+        )
+    else:
+        compare_all(log_density, tile_params, scratch, out, largest, best)
 
 
 @tile_function

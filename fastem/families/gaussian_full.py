@@ -158,7 +158,6 @@ def likeliest(tile_params, scratch, out, largest, best):
         compare_all(log_density, tile_params, scratch, out, largest, best)
     else:
         set_likeliest(
-            False,
             _copy_leading,
             _load_leading,
             _bound,

@@ -107,13 +107,12 @@ def set_relevant(
             p[b] = -np.inf
     n = _count_leading(tile_params.centers.shape[1], bounds.more[0])
     _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
-    if not _finish_all(False, SHARE_MARGIN, finish, tile_params, scratch, out):
+    if not _finish_all(SHARE_MARGIN, finish, tile_params, scratch, out):
         log_density(tile_params, scratch, out)
 
 
 @tile_function
 def set_likeliest(
-    by_all_terms,
     copy_leading,
     load_leading,
     bound,
@@ -128,8 +127,38 @@ def set_likeliest(
     """Set each lane's likeliest component, of equals the first, and its log density.
 
     The other arguments are those of :func:`set_relevant`, but that other log densities
-    are not left in ``out``. Bounds by all terms are log densities but for rounding, so
-    that few rows have to be finished.
+    are not left in ``out``.
+    """
+    bounds = scratch.bounds
+    if bounds.rest[0] > 0:
+        bounds.rest[0] -= 1
+        compare_all(log_density, tile_params, scratch, out, largest, best)
+        return
+    n = _count_leading(tile_params.centers.shape[1], bounds.more[0])
+    _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
+    if _finish_all(LABEL_MARGIN, finish, tile_params, scratch, out):
+        for b in range(LANES):
+            largest[b], best[b] = bounds.largest[b], bounds.best[b]
+    else:
+        compare_all(log_density, tile_params, scratch, out, largest, best)
+
+
+@tile_function
+def set_likeliest_by_all_terms(
+    copy_leading,
+    load_leading,
+    bound,
+    finish,
+    log_density,
+    tile_params,
+    scratch,
+    out,
+    largest,
+    best,
+):
+    """As :func:`set_likeliest`, where to bound by all terms costs little more.
+
+    They are log densities but for rounding, so that few rows have to be finished.
     """
     bounds = scratch.bounds
     if bounds.rest[0] > 0:
@@ -137,13 +166,24 @@ def set_likeliest(
         compare_all(log_density, tile_params, scratch, out, largest, best)
         return
     n = tile_params.centers.shape[1]
-    n = n if by_all_terms else _count_leading(n, bounds.more[0])
     _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
-    if _finish_all(by_all_terms, LABEL_MARGIN, finish, tile_params, scratch, out):
-        for b in range(LANES):
-            largest[b], best[b] = bounds.largest[b], bounds.best[b]
-    else:
+    _set_error(bounds)
+    slack = _slack(bounds)
+    for b in range(LANES):
+        bounds.largest[b] = -_largest_norm(-bounds.least[b], bounds.error[b], slack)
+        bounds.best[b] = bounds.likely[b]
+    if not _set_least(LABEL_MARGIN, bounds):
+        bounds.rest[0] = REST
         compare_all(log_density, tile_params, scratch, out, largest, best)
+        return
+    n_open = list_above(bounds.second, bounds.least, bounds.open_lanes)
+    for b in bounds.open_lanes[:n_open]:
+        bounds.largest[b] = -np.inf
+    finished = _finish_open(n_open, finish, tile_params, scratch, out)
+    if 4 * finished > LANES:
+        bounds.rest[0] = REST
+    for b in range(LANES):
+        largest[b], best[b] = bounds.largest[b], bounds.best[b]
 
 
 @tile_function
@@ -180,45 +220,20 @@ def _count_leading(n_features, more):
 
 
 @tile_function
-def _finish_all(by_all_terms, margin, finish, tile_params, scratch, out):
+def _finish_all(margin, finish, tile_params, scratch, out):
     """Set the log densities that matter, and each lane's largest.
 
     Return False where bounds cannot be compared; then all must be computed.
     """
-    bounds = scratch.bounds
-    lanes, n_components = bounds.lanes, tile_params.log_norm.size
+    bounds, n_components = scratch.bounds, tile_params.log_norm.size
+    _finish_likeliest(finish, tile_params, scratch, out)
     _set_error(bounds)
-    if by_all_terms:
-        _estimate_likeliest(bounds)
-    else:
-        _finish_likeliest(finish, tile_params, scratch, out)
     if not _set_least(margin, bounds):
         bounds.rest[0] = REST
         return False
     n_open = list_above(bounds.second, bounds.least, bounds.open_lanes)
-    open_lanes = bounds.open_lanes[:n_open]
-    if by_all_terms:
-        for b in open_lanes:
-            bounds.largest[b] = -np.inf
-    finished = 0
-    for k in range(n_components if n_open > 0 else 0):
-        bound = bounds.bound[k * STRIDE : k * STRIDE + LANES]
-        if n_open > FEW_LANES and not by_all_terms:
-            count = list_above(bound, bounds.least, lanes)
-        else:
-            count = 0
-            for b in open_lanes:
-                lanes[count] = b
-                count += bound[b] > bounds.least[b]
-        if count > 0:
-            finished += count
-            p = out[k * STRIDE : k * STRIDE + LANES]
-            finish(k, lanes[:count], tile_params, scratch, p)
-            _keep_better(k, p, lanes[:count], bounds)
+    finished = _finish_open(n_open, finish, tile_params, scratch, out)
     # Begin with more terms, or rest, where too much had to be finished.
-    if by_all_terms:
-        bounds.rest[0] = REST if 4 * finished > LANES else 0
-        return True
     if 8 * finished > n_components * LANES:
         bounds.more[0] += 4
     if 2 * (finished + LANES) > n_components * LANES:
@@ -246,12 +261,27 @@ def _finish_likeliest(finish, tile_params, scratch, out):
 
 
 @tile_function
-def _estimate_likeliest(bounds):
-    """Set what the density is at least of each lane's highest bound by all terms."""
-    slack = _slack(bounds)
-    for b in range(LANES):
-        bounds.largest[b] = -_largest_norm(-bounds.least[b], bounds.error[b], slack)
-        bounds.best[b] = bounds.likely[b]
+def _finish_open(n_open, finish, tile_params, scratch, out):
+    """Set the log densities of open lanes that may matter; return how many they are."""
+    bounds, finished = scratch.bounds, 0
+    if n_open == 0:
+        return finished
+    lanes, least = bounds.lanes, bounds.least
+    for k in range(tile_params.log_norm.size):
+        bound = bounds.bound[k * STRIDE : k * STRIDE + LANES]
+        if n_open > FEW_LANES:
+            count = list_above(bound, least, lanes)
+        else:
+            count = 0
+            for b in bounds.open_lanes[:n_open]:
+                lanes[count] = b
+                count += bound[b] > least[b]
+        if count > 0:
+            finished += count
+            p = out[k * STRIDE : k * STRIDE + LANES]
+            finish(k, lanes[:count], tile_params, scratch, p)
+            _keep_better(k, p, lanes[:count], bounds)
+    return finished
 
 
 @tile_function
