@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from fastem.compile import TILE_OPTIONS, allocating_function, tile_function
-from fastem.kernels.lanes import CONTRACT, WIDE, open_arguments
+from fastem.kernels.lanes import CONTRACT, WIDE, open_arguments, spread
 from fastem.kernels.pruning import REST
 from fastem.kernels.registers import block_lanes, set_best_product
 from fastem.kernels.sparse import list_positive
@@ -67,13 +67,12 @@ def set_nearest(X, start, stop, tiles, scratch, in_float32):
     """
     in_float32 = in_float32 and scratch.rest[0] == 0
     origin, scale, tile = tiles.origin, tiles.inverse_scale, scratch.tile
-    lanes, best = scratch.lanes, scratch.best
+    lanes, best, likely = scratch.lanes, scratch.best, scratch.float32_best
     if in_float32:
         narrow = scratch.float32_tile
         load_tile(X, start, stop, origin, scale, narrow)
         centers, half_norms = tiles.float32_centers, tiles.float32_half_norms
-        likely, lead = scratch.float32_best, scratch.lead
-        _set_best(X, stop, centers, half_norms, narrow, LANES, likely, lead)
+        _set_best(X, stop, centers, half_norms, narrow, LANES, likely, scratch.lead)
         count = _list_doubtful(stop - start, tiles.doubt, scratch)
         if 4 * count > LANES:
             scratch.rest[0] = REST
@@ -87,7 +86,6 @@ def set_nearest(X, start, stop, tiles, scratch, in_float32):
         load_tile(X, start, stop, origin, scale, tile)
     _set_best(X, stop, tiles.centers, tiles.half_norms, tile, count, best, None)
     if in_float32:
-        likely = scratch.float32_best
         for n in range(count):
             likely[lanes[n]] = best[n]
         for b in range(LANES):
@@ -189,17 +187,10 @@ def _add_four(typing_context, X, entry, origin, i, scale, weight, sums, place):
             vector = ir.VectorType(place.type.pointee, 4)
             return builder.bitcast(place, vector.as_pointer())
 
-        def multiply(vector, number):
-            lane = ir.IntType(32)
-            factor = ir.Constant(vector.type, ir.Undefined)
-            factor = builder.insert_element(factor, number, lane(0))
-            all_first = ir.Constant(ir.VectorType(lane, 4), None)
-            factor = builder.shuffle_vector(factor, factor, all_first)
-            return builder.fmul(vector, factor, flags=CONTRACT)
-
         x = builder.load(four(X, entry), align=align)
         x = builder.fsub(x, builder.load(four(origin, i), align=align))
-        x = multiply(multiply(x, scale), weight)
+        for factor in (scale, weight):
+            x = builder.fmul(x, spread(builder, x.type, factor), flags=CONTRACT)
         place = four(sums, place)
         if x.type != place.type.pointee:
             x = builder.fpext(x, place.type.pointee)

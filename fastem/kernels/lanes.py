@@ -44,6 +44,14 @@ def open_arguments(context, builder, signature, arguments):
     ]
 
 
+def spread(builder, vector, value):
+    """Return a vector of a type with one number in all its entries."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(nothing, value, ir.IntType(32)(0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    return builder.shuffle_vector(one, nothing, mask)
+
+
 class Lanes:
     """Vectors of the lanes from one on, in any row of tiles of one type."""
 
@@ -75,10 +83,7 @@ class Lanes:
 
     def fill(self, value):
         """Return a number in all lanes."""
-        nothing = ir.Constant(self.vector, ir.Undefined)
-        one = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.vector.count), None)
-        return self.builder.shuffle_vector(one, nothing, mask)
+        return spread(self.builder, self.vector, value)
 
     def constant(self, value):
         """Return a number that is known now in all lanes."""

@@ -13,7 +13,7 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, overload
 
 from fastem.compile import TILE_OPTIONS, tile_function
-from fastem.kernels.lanes import CONTRACT, INDEX, loop, open_arguments
+from fastem.kernels.lanes import CONTRACT, INDEX, loop, open_arguments, spread
 from fastem.kernels.products import add_lower_outer
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum
 
@@ -92,11 +92,7 @@ def _compare(typing_context, values, floor, begin):
             least = load(floor)
         else:
             one = context.cast(builder, floor, kind, number)
-            least = builder.insert_element(
-                ir.Constant(vector, ir.Undefined), one, ir.IntType(32)(0)
-            )
-            first = ir.Constant(ir.VectorType(ir.IntType(32), 64), None)
-            least = builder.shuffle_vector(least, least, first)
+            least = spread(builder, vector, one)
         above = builder.fcmp_ordered(">", load(values), least)
         return builder.bitcast(above, ir.IntType(64))
 

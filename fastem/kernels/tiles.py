@@ -257,28 +257,6 @@ def prefetch(begin, end):
     """Ask memory for the lines between two addresses, and do not wait."""
 
 
-def at_address(address, like):
-    """Return an array like another, of what lies at an address; at zero, the other."""
-    return like
-
-
-# Not an overload: without counted references, compiled functions return no new arrays.
-@type_callable(at_address)
-def _type_at_address(typing_context):
-    return lambda address, like: like
-
-
-@lower_builtin(at_address, types.Integer, types.Array)
-def _lower_at_address(context, builder, signature, arguments):
-    address, like = arguments
-    array = context.make_array(signature.return_type)(context, builder, like)
-    elsewhere = builder.inttoptr(address, array.data.type)
-    here = builder.icmp_signed("==", address, address.type(0))
-    array.data = builder.select(here, array.data, elsewhere)
-    value = array._getvalue()
-    return impl_ret_borrowed(context, builder, signature.return_type, value)
-
-
 @overload(prefetch, jit_options=TILE_OPTIONS)
 def _prefetch(begin, end):
     def ask(begin, end):
@@ -316,6 +294,28 @@ def prefetch_line(builder, address):
     # To read; into the second cache, for the first has no room for two tiles
     # (measured at D = 16, K = 16: 23 against 30 ns a row); data.
     builder.call(ask, [place, flag(0), flag(2), flag(1)])
+
+
+def at_address(address, like):
+    """Return an array like another, of what lies at an address; at zero, the other."""
+    return like
+
+
+# Not an overload: without counted references, compiled functions return no new arrays.
+@type_callable(at_address)
+def _type_at_address(typing_context):
+    return lambda address, like: like
+
+
+@lower_builtin(at_address, types.Integer, types.Array)
+def _lower_at_address(context, builder, signature, arguments):
+    address, like = arguments
+    array = context.make_array(signature.return_type)(context, builder, like)
+    elsewhere = builder.inttoptr(address, array.data.type)
+    here = builder.icmp_signed("==", address, address.type(0))
+    array.data = builder.select(here, array.data, elsewhere)
+    value = array._getvalue()
+    return impl_ret_borrowed(context, builder, signature.return_type, value)
 
 
 @tile_function
