@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastem.kernels.pruning import none_is_sole
+
 
 @dataclass(frozen=True)
 class Family:
@@ -51,6 +53,10 @@ class Family:
         ``likeliest(tile_params, scratch, out, largest, best)``: each lane's likeliest
         component, as a floating-point number, and its joint log density; ``out`` is
         used up.
+    sole : callable
+        ``sole(tile_params, scratch, out, largest, best)``: the same and True where each
+        lane is one component's alone, other shares being negligible; or False, and
+        nothing is set.
     density_first : bool
         Whether ``accumulate`` builds on the ``log_density`` of the same tile.
     """
@@ -70,6 +76,7 @@ class Family:
     recenter: Callable
     example: Callable
     likeliest: Callable | None = None
+    sole: Callable = none_is_sole
     density_first: bool = False
 
 

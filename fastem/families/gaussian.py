@@ -49,6 +49,7 @@ class GaussianTileParams(NamedTuple):
     whitening: np.ndarray
     shift: np.ndarray  # (K, D)
     centers: np.ndarray  # (K, D)
+    sure_above: np.ndarray  # (2, K), as fastem.families.separation says
 
 
 class GaussianScratch(NamedTuple):
@@ -160,7 +161,10 @@ def pad_features(array, size):
 
 
 def make_tile_params(frame, log_norm, whitening, shift, centers, dtype):
-    """Cast to the kernels' dtype; the largest normaliser is kept apart in float64."""
+    """Cast to the kernels' dtype; the largest normaliser is kept apart in float64.
+
+    No component is ever sure of a row.
+    """
     offset = np.max(log_norm, initial=-np.inf)
     offset = offset if np.isfinite(offset) else 0.0
     return GaussianTileParams(
@@ -171,6 +175,7 @@ def make_tile_params(frame, log_norm, whitening, shift, centers, dtype):
         np.ascontiguousarray(whitening, dtype),
         np.ascontiguousarray(shift, dtype),
         np.ascontiguousarray(centers, dtype),
+        np.full((2, len(log_norm)), np.inf, dtype),
     )
 
 

@@ -26,17 +26,25 @@ from fastem.families.gaussian import (
     tile_frame,
     variance_floor,
 )
+from fastem.families.separation import sure_above
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.products import set_scaled_norms
 from fastem.kernels.pruning import (
+    GUESSED_FEATURES,
+    SURE_MARGINS,
     Bounds,
     allocate_bounds,
     compare_all,
-    set_likeliest,
     set_likeliest_by_all_terms,
+    set_likeliest_by_guess,
     set_relevant,
+    set_sole,
 )
-from fastem.kernels.registers import block_lanes, set_best_bound
+from fastem.kernels.registers import (
+    block_lanes,
+    set_best_bound,
+    set_best_product,
+)
 from fastem.kernels.sparse import accumulate_components
 from fastem.kernels.tiles import (
     LANES,
@@ -48,6 +56,7 @@ from fastem.kernels.tiles import (
     padded,
     to_tile,
 )
+from fastem.kernels.upright import set_norms_of_pairs
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 24
@@ -153,6 +162,36 @@ def _load_leading(n, tile_params, scratch):
 
 
 @tile_function
+def _guess(tile_params, scratch):
+    """Set the nearest centre of each lane by some features, in the pooled measure."""
+    bounds = scratch.bounds
+    if bounds.offset[0] == -np.inf:
+        _copy_pooled(tile_params, bounds)
+    _turn_leading(GUESSED_FEATURES, scratch, bounds.tile)
+    for lane in range(0, LANES, block_lanes(bounds.tile, WIDE)):
+        set_best_product(
+            bounds.pooled, bounds.offset, bounds.tile, bounds.likely, None, lane
+        )
+
+
+@tile_function
+def _copy_pooled(tile_params, bounds):
+    """Set products whose largest is that of the nearest centre, as likely as it is."""
+    n_components = tile_params.log_norm.size
+    for k in range(n_components):
+        bounds.offset[k] = tile_params.log_norm[k]
+    for i in range(GUESSED_FEATURES):
+        variance = 0.0
+        for k in range(n_components):
+            variance += 1 / np.float64(tile_params.whitening[k, i]) ** 2
+        for k in range(n_components):
+            center = np.float64(tile_params.centers[k, i])
+            product = n_components / variance * center
+            bounds.pooled[k, i] = 2 * product
+            bounds.offset[k] -= product * center
+
+
+@tile_function
 def _bound(n, tile_params, bounds):
     """Set bounds, while the rows of the next tile are on their way from memory."""
     tile, bests = bounds.tile, (bounds.least, bounds.likely, bounds.second)
@@ -174,25 +213,26 @@ def _bound(n, tile_params, bounds):
             (address, n_bytes),
         )
         address += n_bytes * n_columns
+    bounds.ahead[0] = 0
 
 
 @tile_function
-def _finish(k, lanes, tile_params, scratch, p):
-    """Set the log density of some lanes, each from its row, two abreast."""
-    whitening, shift = tile_params.whitening[k], tile_params.shift[k]
-    rows = at_address(scratch.place[0], scratch.copy)
-    origin, scale = scratch.origin, scratch.inverse_scale
-    for n in range(0, lanes.size, 2):
-        b, c = lanes[n], lanes[min(n + 1, lanes.size - 1)]
-        x, y = rows[b], rows[c]
-        of_x = of_y = p.dtype.type(0)
-        for i in range(origin.size):
-            z = whitening[i] * to_tile(x[i], origin[i], scale[i]) + shift[i]
-            of_x += z * z
-            z = whitening[i] * to_tile(y[i], origin[i], scale[i]) + shift[i]
-            of_y += z * z
-        p[b] = tile_params.log_norm[k] - of_x
-        p[c] = tile_params.log_norm[k] - of_y
+def _finish(lanes, components, tile_params, scratch, out):
+    """Set the log densities of pairs, and ask for the next tile if that is not done."""
+    ahead = scratch.bounds.ahead[0]
+    scratch.bounds.ahead[0] = 0
+    set_norms_of_pairs(
+        tile_params.log_norm,
+        tile_params.whitening,
+        tile_params.shift,
+        at_address(scratch.place[0], scratch.copy),
+        scratch.origin,
+        scratch.inverse_scale,
+        lanes,
+        components,
+        out,
+        ahead,
+    )
 
 
 @tile_function
@@ -217,7 +257,8 @@ def joint_log_density(tile_params, scratch, out):
 def likeliest(tile_params, scratch, out, largest, best):
     """Set the likeliest component of each lane, and its joint log density."""
     if tile_params.centers.shape[1] >= PRUNING_MIN_FEATURES:
-        set_likeliest(
+        set_likeliest_by_guess(
+            _guess,
             _copy_leading,
             _load_leading,
             _bound,
@@ -244,6 +285,14 @@ def likeliest(tile_params, scratch, out, largest, best):
         )
     else:
         compare_all(log_density, tile_params, scratch, out, largest, best)
+
+
+@tile_function
+def sole(tile_params, scratch, out, largest, best):
+    """Set the component that alone each lane is of, if it is; else return False."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+        return False
+    return set_sole(_guess, _finish, tile_params, scratch, out, largest, best)
 
 
 @tile_function
@@ -306,7 +355,7 @@ def tile_params(params, log_weights, dtype):
     )
     log_norm = log_weights + log_determinant - n_features / 2 * LOG_2_PI
     size = padded(n_features)
-    return frame, make_tile_params(
+    made = make_tile_params(
         frame,
         log_norm,
         pad_features(whitening, size),
@@ -314,6 +363,15 @@ def tile_params(params, log_weights, dtype):
         pad_features(centers, size),
         dtype,
     )
+    if n_features < PRUNING_MIN_FEATURES:
+        return frame, made
+    sure = sure_above(
+        made.whitening[:, :n_features].astype(np.float64),
+        made.centers[:, :n_features].astype(np.float64),
+        made.log_norm.astype(np.float64),
+        SURE_MARGINS,
+    )
+    return frame, made._replace(sure_above=sure.astype(dtype))
 
 
 def _by_feature(values):
@@ -415,6 +473,7 @@ DIAG = Family(
     partial(recenter, moved_sums),
     partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
     likeliest,
+    sole,
 )
 
 SPHERICAL = Family(
@@ -433,4 +492,5 @@ SPHERICAL = Family(
     partial(recenter, moved_sums),
     partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
     likeliest,
+    sole,
 )

@@ -105,7 +105,19 @@ def _bound(n, tile_params, bounds):
 
 
 @tile_function
-def _finish(k, lanes, tile_params, scratch, p):
+def _finish(lanes, components, tile_params, scratch, out):
+    begin = 0
+    while begin < lanes.size:
+        k, end = components[begin], begin + 1
+        while end < lanes.size and components[end] == k:
+            end += 1
+        p = out[k * STRIDE : k * STRIDE + LANES]
+        _finish_component(k, lanes[begin:end], tile_params, scratch, p)
+        begin = end
+
+
+@tile_function
+def _finish_component(k, lanes, tile_params, scratch, p):
     """Set the log density of some lanes, gathered sixteen at a time."""
     whitening, shift = tile_params.whitening[k], tile_params.shift[k]
     log_norm = tile_params.log_norm[k]

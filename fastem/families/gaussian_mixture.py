@@ -51,6 +51,7 @@ class GMMTileParams(NamedTuple):
     whitening: np.ndarray
     shift: np.ndarray
     centers: np.ndarray
+    sure_above: np.ndarray
 
 
 class GMMScratch(NamedTuple):
@@ -180,6 +181,7 @@ def mixture_of(family):
             gaussians.whitening,
             gaussians.shift,
             gaussians.centers,
+            gaussians.sure_above,
         )
 
     def slots(params, n_slots):
@@ -253,6 +255,7 @@ def _gaussian_tile_params(tile_params):
         tile_params.whitening,
         tile_params.shift,
         tile_params.centers,
+        tile_params.sure_above,
     )
 
 

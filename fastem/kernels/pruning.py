@@ -24,8 +24,13 @@ LABEL_MARGIN = 2.0**-10
 DENSITY_ROUNDING = 1 + 2.0**-30
 # Where pruning spared less than half the work, so many tiles go without it.
 REST = 15
-# Up to so many lanes are looked at one by one.
-FEW_LANES = LANES // 8
+# So many features, a multiple of four, tell components apart that are; and of so many
+# lanes, where they did not, all densities take less than bounds of those of all lanes.
+GUESSED_FEATURES = 12
+FEW_LANES = LANES // 32
+# Rows of ``sure_above``, and the margins that they have.
+SURE_LABEL, SURE_SHARE = range(2)
+SURE_MARGINS = LABEL_MARGIN, SHARE_MARGIN
 # Beyond this float32 may overflow.
 FARTHEST = -1e30
 ROUNDING = 2.0**-24
@@ -37,11 +42,14 @@ class Bounds(NamedTuple):
     n_leading: np.ndarray  # (1,): how many features the copies have
     more: np.ndarray  # (1,): how many more than usual pruning begins with
     rest: np.ndarray  # (1,): tiles to go before pruning is tried again
+    guess_rest: np.ndarray  # (1,): tiles to go before guesses are
     ahead: np.ndarray  # (1,): where the rows of the next tile lie, or zero
     size: np.ndarray  # (2,): largest sum of a row's entries, largest shift
     log_norm: np.ndarray  # (K,), K a multiple of four; padding is never best
     whitening: np.ndarray
     shift: np.ndarray  # (K, D)
+    pooled: np.ndarray  # (K, GUESSED_FEATURES), what guesses multiply with
+    offset: np.ndarray  # (K,)
     tile: np.ndarray
     bound: np.ndarray  # of each component and lane that is not finished
     error: np.ndarray  # of each lane, as _set_error says
@@ -50,7 +58,8 @@ class Bounds(NamedTuple):
     best: np.ndarray  # its component
     likely: np.ndarray  # its component of the highest bound
     second: np.ndarray  # the second highest
-    lanes: np.ndarray
+    lanes: np.ndarray  # of pairs to finish, by component
+    components: np.ndarray
     open_lanes: np.ndarray  # those that more than one component may matter for
     ends: np.ndarray  # (K,)
 
@@ -66,10 +75,13 @@ def allocate_bounds(tile_params):
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
         np.zeros(2),
         np.full(n_rows, -np.inf, np.float32),
         np.zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
         np.zeros((n_rows, n_features), np.float32),
+        np.zeros((n_rows, GUESSED_FEATURES), np.float32),
+        np.full(n_rows, -np.inf, np.float32),
         np.zeros(n_features * STRIDE, np.float32),
         np.empty(n_rows * STRIDE, np.float32),
         np.empty(LANES, np.float32),
@@ -78,7 +90,8 @@ def allocate_bounds(tile_params):
         np.empty(LANES, dtype),
         np.empty(LANES, np.float32),
         np.empty(LANES, np.float32),
-        np.empty(LANES, np.int64),
+        np.empty(2 * LANES, np.int64),
+        np.empty(2 * LANES, np.int64),
         np.empty(LANES, np.int64),
         np.empty(n_components, np.int64),
     )
@@ -93,8 +106,9 @@ def set_relevant(
     Of a family: ``copy_leading(n, tile_params, bounds)`` copies what leads the
     parameters, ``load_leading(n, tile_params, scratch)`` the first features of a tile;
     ``bound(n, tile_params, bounds)`` sets log densities but for the other terms, and
-    the two highest; ``finish(k, lanes, tile_params, scratch, p)`` sets the log density
-    of some lanes, and ``log_density(tile_params, scratch, out)`` all.
+    the two highest; ``finish(lanes, components, tile_params, scratch, out)`` sets the
+    log densities of pairs, sorted by component, and ``log_density(tile_params, scratch,
+    out)`` all.
     """
     bounds = scratch.bounds
     if bounds.rest[0] > 0:
@@ -137,8 +151,7 @@ def set_likeliest(
     n = _count_leading(tile_params.centers.shape[1], bounds.more[0])
     _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
     if _finish_all(LABEL_MARGIN, finish, tile_params, scratch, out):
-        for b in range(LANES):
-            largest[b], best[b] = bounds.largest[b], bounds.best[b]
+        _copy_best(bounds, largest, best)
     else:
         compare_all(log_density, tile_params, scratch, out, largest, best)
 
@@ -182,6 +195,68 @@ def set_likeliest_by_all_terms(
     finished = _finish_open(n_open, finish, tile_params, scratch, out)
     if 4 * finished > LANES:
         bounds.rest[0] = REST
+    _copy_best(bounds, largest, best)
+
+
+@tile_function
+def set_likeliest_by_guess(
+    guess,
+    copy_leading,
+    load_leading,
+    bound,
+    finish,
+    log_density,
+    tile_params,
+    scratch,
+    out,
+    largest,
+    best,
+):
+    """As :func:`set_likeliest`; a good guess is enough where components are apart.
+
+    ``guess(tile_params, scratch)`` sets a component of each lane, often the likeliest.
+    Where its density is above ``sure_above`` it is; of few rows where it is not, all
+    densities are compared.
+    """
+    n_open = _guess_all(SURE_LABEL, guess, finish, tile_params, scratch, out)
+    if n_open <= FEW_LANES:
+        _finish_all_of(n_open, finish, tile_params, scratch, out)
+        _copy_best(scratch.bounds, largest, best)
+        return
+    set_likeliest(
+        copy_leading,
+        load_leading,
+        bound,
+        finish,
+        log_density,
+        tile_params,
+        scratch,
+        out,
+        largest,
+        best,
+    )
+
+
+@tile_function
+def set_sole(guess, finish, tile_params, scratch, out, largest, best):
+    """Set what :func:`set_likeliest` does if each lane is one component's alone.
+
+    Return False if a lane may be shared; then nothing is known.
+    """
+    if _guess_all(SURE_SHARE, guess, finish, tile_params, scratch, out) > 0:
+        return False
+    _copy_best(scratch.bounds, largest, best)
+    return True
+
+
+@tile_function
+def none_is_sole(tile_params, scratch, out, largest, best):
+    """Return False, for families that do not guess."""
+    return False
+
+
+@tile_function
+def _copy_best(bounds, largest, best):
     for b in range(LANES):
         largest[b], best[b] = bounds.largest[b], bounds.best[b]
 
@@ -245,74 +320,115 @@ def _finish_all(margin, finish, tile_params, scratch, out):
 def _finish_likeliest(finish, tile_params, scratch, out):
     """Set the log density of each lane's highest bound, which gets out of the way."""
     bounds = scratch.bounds
-    likely, lanes, ends = bounds.likely, bounds.lanes, bounds.ends
-    _sort_lanes(likely, lanes, ends)
-    begin = 0
-    for k in range(tile_params.log_norm.size):
-        end = ends[k]
-        if end > begin:
-            p = out[k * STRIDE : k * STRIDE + LANES]
-            finish(k, lanes[begin:end], tile_params, scratch, p)
-        begin = end
+    _sort_lanes(bounds)
+    finish(bounds.lanes[:LANES], bounds.components[:LANES], tile_params, scratch, out)
     for b in range(LANES):
-        at = np.int64(likely[b]) * STRIDE + b
+        at = np.int64(bounds.likely[b]) * STRIDE + b
         bounds.bound[at] = -np.inf
-        bounds.largest[b], bounds.best[b] = out[at], likely[b]
+        bounds.largest[b], bounds.best[b] = out[at], bounds.likely[b]
 
 
 @tile_function
 def _finish_open(n_open, finish, tile_params, scratch, out):
     """Set the log densities of open lanes that may matter; return how many they are."""
-    bounds, finished = scratch.bounds, 0
+    bounds = scratch.bounds
+    finished = count = 0
     if n_open == 0:
         return finished
-    lanes, least = bounds.lanes, bounds.least
-    for k in range(tile_params.log_norm.size):
+    lanes, components, least = bounds.lanes, bounds.components, bounds.least
+    n_components = tile_params.log_norm.size
+    for k in range(n_components):
         bound = bounds.bound[k * STRIDE : k * STRIDE + LANES]
-        if n_open > FEW_LANES:
-            count = list_above(bound, least, lanes)
-        else:
-            count = 0
-            for b in bounds.open_lanes[:n_open]:
-                lanes[count] = b
-                count += bound[b] > least[b]
-        if count > 0:
+        begin = count
+        count += list_above(bound, least, lanes[begin:])
+        components[begin:count] = k
+        if count > LANES or k == n_components - 1:
+            finish(lanes[:count], components[:count], tile_params, scratch, out)
+            _keep_better(lanes[:count], components[:count], out, bounds)
             finished += count
-            p = out[k * STRIDE : k * STRIDE + LANES]
-            finish(k, lanes[:count], tile_params, scratch, p)
-            _keep_better(k, p, lanes[:count], bounds)
+            count = 0
     return finished
 
 
 @tile_function
-def _sort_lanes(best, lanes, ends):
-    """List the lanes of each component in turn; those of k end before ``ends[k]``.
+def _guess_all(kind, guess, finish, tile_params, scratch, out):
+    """Guess the component of each lane; return of how many lanes that may be wrong."""
+    bounds = scratch.bounds
+    if bounds.guess_rest[0] > 0:
+        bounds.guess_rest[0] -= 1
+        return LANES
+    guess(tile_params, scratch)
+    _sort_lanes(bounds)
+    finish(bounds.lanes[:LANES], bounds.components[:LANES], tile_params, scratch, out)
+    n_open = _keep_sure(tile_params.sure_above[kind], out, bounds)
+    if n_open > FEW_LANES:
+        bounds.guess_rest[0] = REST
+    return n_open
+
+
+@tile_function
+def _keep_sure(sure_above, out, bounds):
+    """Note each lane's finished density, and list those of another's, perhaps."""
+    lanes, components, count = bounds.lanes, bounds.components, 0
+    largest, best = bounds.largest, bounds.best
+    for n in range(np.uint64(LANES)):
+        b, k = np.uint64(lanes[n]), np.uint64(components[n])
+        p = out[k * np.uint64(STRIDE) + b]
+        largest[b], best[b] = p, k
+        bounds.open_lanes[np.uint64(count)] = b
+        count += not p >= sure_above[k]
+    return count
+
+
+@tile_function
+def _finish_all_of(n_open, finish, tile_params, scratch, out):
+    """Set all log densities of open lanes, and their largest."""
+    bounds, count = scratch.bounds, 0
+    lanes, components = bounds.lanes, bounds.components
+    for k in range(tile_params.log_norm.size):
+        for b in bounds.open_lanes[:n_open]:
+            lanes[count], components[count] = b, k
+            count += 1
+        if count > LANES or k == tile_params.log_norm.size - 1:
+            finish(lanes[:count], components[:count], tile_params, scratch, out)
+            _keep_better(lanes[:count], components[:count], out, bounds)
+            count = 0
+
+
+@tile_function
+def _sort_lanes(bounds):
+    """List each lane with the component of its highest bound, sorted by component.
 
     Of unsigned indices Numba does not ask whether they count from the end.
     """
+    likely, lanes, components = bounds.likely, bounds.lanes, bounds.components
+    ends = bounds.ends
     for k in range(ends.size):
         ends[k] = 0
     for b in range(np.uint64(LANES)):
-        ends[np.uint64(np.int64(best[b]))] += 1
+        ends[np.uint64(np.int64(likely[b]))] += 1
     total = 0
     for k in range(ends.size):
         count = ends[k]
         ends[k] = total
         total += count
     for b in range(np.uint64(LANES)):
-        k = np.uint64(np.int64(best[b]))
+        k = np.uint64(np.int64(likely[b]))
         end = ends[k]
         lanes[np.uint64(end)] = b
+        components[np.uint64(end)] = k
         ends[k] = end + 1
 
 
 @tile_function
-def _keep_better(k, p, lanes, bounds):
-    """Note where component k is likelier than those before, or as likely as a later."""
+def _keep_better(lanes, components, out, bounds):
+    """Note which pairs are likelier than those before, or as likely as a later one."""
     largest, best = bounds.largest, bounds.best
-    for b in lanes:
-        if (p[b] > largest[b]) | ((p[b] == largest[b]) & (k < best[b])):
-            largest[b], best[b] = p[b], k
+    for n in range(lanes.size):
+        b, k = lanes[n], components[n]
+        p = out[k * STRIDE + b]
+        if (p > largest[b]) | ((p == largest[b]) & (k < best[b])):
+            largest[b], best[b] = p, k
 
 
 @tile_function

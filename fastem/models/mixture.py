@@ -278,7 +278,7 @@ def make_posterior(family_name, dtype):
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
-    likeliest = family.likeliest
+    likeliest, sole = family.likeliest, family.sole
     tile_params_type, _ = map(typeof, _example(family, dtype))
     integers = np.empty(0, np.int64)
     out_type = typeof(
@@ -305,13 +305,15 @@ def make_posterior(family_name, dtype):
             start = t * LANES
             stop = min(start + LANES, X.shape[0])
             load(X, start, stop, tile_params, scratch)
-            if out.log_likelihood.size > 0 or out.probabilities.size > 0:
+            if out.log_likelihood.size == 0 and out.probabilities.size == 0:
+                likeliest(tile_params, scratch, p, lane_values, work)
+            elif out.probabilities.size > 0 or not sole(
+                tile_params, scratch, p, lane_values, work
+            ):
                 joint_log_density(tile_params, scratch, p)
                 if out.labels.size > 0:
                     set_best(p, n_components, lane_values, None, work, WIDE)
                 soft_responsibilities(p, n_components, ones, lane_values, work[STRIDE:])
-            else:
-                likeliest(tile_params, scratch, p, lane_values, work)
             if out.labels.size > 0:
                 for b in range(stop - start):
                     out.labels[start + b] = np.int64(work[b])
