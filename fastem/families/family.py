@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastem.kernels.pruning import none_is_sole
+from fastem.kernels.pruning import never_sole, none_is_sole
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Family:
         ``sole(tile_params, scratch, out, largest, best)``: the same and True where each
         lane is one component's alone, other shares being negligible; or False, and
         nothing is set.
+    accumulate_sole : callable
+        ``accumulate_sole(tile_params, scratch, tile_weight, slots, slot)``: what
+        ``accumulate`` does, of the tile of which ``sole`` said True.
     density_first : bool
         Whether ``accumulate`` builds on the ``log_density`` of the same tile.
     """
@@ -77,6 +80,7 @@ class Family:
     example: Callable
     likeliest: Callable | None = None
     sole: Callable = none_is_sole
+    accumulate_sole: Callable = never_sole
     density_first: bool = False
 
 

@@ -54,9 +54,8 @@ from fastem.kernels.tiles import (
     load_rows,
     load_tile,
     padded,
-    to_tile,
 )
-from fastem.kernels.upright import set_norms_of_pairs
+from fastem.kernels.upright import add_moments_of_rows, set_norms_of_pairs
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 24
@@ -312,15 +311,16 @@ def _add_tile(center, r, scratch, first, second):
 
 @tile_function
 def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
-    rows = at_address(scratch.place[0], scratch.copy)
-    origin, scale = scratch.origin, scratch.inverse_scale
-    for b in lanes[:count]:
-        row = rows[b]
-        for i in range(row.size):
-            y = to_tile(row[i], origin[i], scale[i]) - center[i]
-            w = r[b] * y
-            first[i] += w
-            second[i] += w * y
+    add_moments_of_rows(
+        at_address(scratch.place[0], scratch.copy),
+        scratch.origin,
+        scratch.inverse_scale,
+        center,
+        r,
+        lanes[:count],
+        first,
+        second,
+    )
 
 
 @tile_function
@@ -336,6 +336,28 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
         slots,
         slot,
     )
+
+
+@tile_function
+def accumulate_sole(tile_params, scratch, tile_weight, slots, slot):
+    """As ``accumulate``, where ``sole`` has sorted the rows by component."""
+    lanes, ends, begin = scratch.bounds.lanes, scratch.bounds.ends, 0
+    for k in range(tile_params.log_norm.size):
+        end = ends[k]
+        if end > begin:
+            for b in lanes[begin:end]:
+                slots.weight[slot, k] += tile_weight[b]
+            _add_lanes(
+                tile_params.centers[k],
+                tile_weight,
+                lanes[begin:],
+                end - begin,
+                scratch,
+                k,
+                slots.first[slot, k],
+                slots.second[slot, k],
+            )
+        begin = end
 
 
 @tile_function
@@ -474,6 +496,7 @@ DIAG = Family(
     partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
     likeliest,
     sole,
+    accumulate_sole,
 )
 
 SPHERICAL = Family(
@@ -493,4 +516,5 @@ SPHERICAL = Family(
     partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
     likeliest,
     sole,
+    accumulate_sole,
 )

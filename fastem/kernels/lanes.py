@@ -8,6 +8,7 @@ it in registers.
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import unpack_tuple
 
 from fastem.compile import MANY_REGISTERS
 from fastem.kernels.tiles import LANES, STRIDE
@@ -35,13 +36,22 @@ def rows_of_lanes(tile, n_rows, lane, n_lanes):
 
 
 def open_arguments(context, builder, signature, arguments):
-    """Return an intrinsic's arguments, arrays opened so that their data can be had."""
-    return [
-        context.make_array(kind)(context, builder, value)
-        if isinstance(kind, types.Array)
-        else value
-        for kind, value in zip(signature.args, arguments, strict=True)
-    ]
+    """Return an intrinsic's arguments, arrays opened so that their data can be had.
+
+    Of tuples of arrays they are, too.
+    """
+
+    def open_one(kind, value):
+        if isinstance(kind, types.Array):
+            return context.make_array(kind)(context, builder, value)
+        if isinstance(kind, types.BaseTuple):
+            return open_all(kind.types, unpack_tuple(builder, value))
+        return value
+
+    def open_all(kinds, values):
+        return [open_one(*pair) for pair in zip(kinds, values, strict=True)]
+
+    return open_all(signature.args, arguments)
 
 
 def spread(builder, vector, value):

@@ -256,6 +256,11 @@ def none_is_sole(tile_params, scratch, out, largest, best):
 
 
 @tile_function
+def never_sole(tile_params, scratch, tile_weight, slots, slot):
+    """Do nothing, for families of which no tile is such."""
+
+
+@tile_function
 def _copy_best(bounds, largest, best):
     for b in range(LANES):
         largest[b], best[b] = bounds.largest[b], bounds.best[b]

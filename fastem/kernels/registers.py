@@ -7,7 +7,6 @@ even processors with sixteen vector registers bound by arithmetic.
 
 import numpy as np
 from numba import types
-from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic, overload
 
 from fastem.compile import TILE_OPTIONS
@@ -253,13 +252,7 @@ def _bound_rows(
         start, factors, shifts, n_columns, tile, out, bests, lane, ahead = (
             open_arguments(context, builder, signature, arguments)
         )
-        largest, best, second = (
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(
-                signature.args[6].types, unpack_tuple(builder, bests), strict=True
-            )
-        )
-        address, n_bytes = unpack_tuple(builder, ahead)
+        (largest, best, second), (address, n_bytes) = bests, ahead
         n_lanes = count_lanes(signature.args[4].dtype.bitwidth // 8, 2, len(WIDE))
         lanes = Lanes(builder, tile, lane, n_lanes)
         n_rows = builder.extract_value(start.shape, 0)

@@ -1,4 +1,4 @@
-"""Rows as they lie in memory, each with a component of its own, four abreast.
+"""Rows as they lie in memory, worked one by one with a component of their own.
 
 Where few of a tile's rows have to do with a component, turning them on their side would
 cost more than what is then done with them.
@@ -16,6 +16,7 @@ from fastem.kernels.lanes import (
     REGISTER_BYTES,
     loop,
     open_arguments,
+    spread,
 )
 from fastem.kernels.tiles import STRIDE, prefetch_line, to_tile
 
@@ -41,157 +42,230 @@ def set_norms_of_pairs(
         out[k * STRIDE + b] = start[k] - np.sum(z * z)
 
 
+def add_moments_of_rows(
+    rows, origin, inverse_scale, center, weights, lanes, first, second
+):
+    """Add the weighted sums over some rows of deviations from a centre, and of squares.
+
+    Rows are those of the lanes listed, ``weights`` those of all lanes.
+    """
+    n_features = origin.size
+    y = to_tile(rows[lanes], origin, inverse_scale) - center[:n_features]
+    weighted = weights[lanes, None] * y
+    first[:n_features] += weighted.sum(axis=0)
+    second[:n_features] += (weighted * y).sum(axis=0)
+
+
 @overload(set_norms_of_pairs, jit_options=TILE_OPTIONS)
 def _overload_set_norms_of_pairs(
     start, factors, shifts, rows, origin, inverse_scale, lanes, components, out, ahead
 ):
     def run(
-        start,
-        factors,
-        shifts,
-        rows,
-        origin,
-        inverse_scale,
-        lanes,
-        components,
-        out,
-        ahead,
+        start, factors, shifts, rows, origin, inverse_scale, lanes, components, out, ahead
     ):
-        _norms(
-            start,
-            factors,
-            shifts,
-            rows,
-            origin,
-            inverse_scale,
-            lanes,
-            components,
-            out,
-            ahead,
-        )
+        parameters = start, factors, shifts
+        _norms(parameters, rows, (origin, inverse_scale), lanes, components, out, ahead)
 
     return run
 
 
-@intrinsic
-def _norms(
-    typing_context,
-    start,
-    factors,
-    shifts,
-    rows,
-    origin,
-    inverse_scale,
-    lanes,
-    components,
-    out,
-    ahead,
+@overload(add_moments_of_rows, jit_options=TILE_OPTIONS)
+def _overload_add_moments_of_rows(
+    rows, origin, inverse_scale, center, weights, lanes, first, second
 ):
-    """As :func:`set_norms_of_pairs`.
+    def run(rows, origin, inverse_scale, center, weights, lanes, first, second):
+        _moments(rows, (origin, inverse_scale), center, weights, lanes, first, second)
 
-    Of two rows abreast written as loops, LLVM's vectors took three times as long
-    (measured on Zen 3 at D = 64, float64).
-    """
+    return run
+
+
+class _Rows:
+    """Upright rows, and vectors of their features, or single ones, in tile coordinates."""
+
+    def __init__(self, builder, rows, frame):
+        self.builder, self.rows = builder, rows
+        self.origin, self.inverse_scale = frame
+        self.number = rows.data.type.pointee
+        self.align = 4 if self.number == ir.FloatType() else 8
+        self.size = REGISTER_BYTES // self.align
+        self.vector = ir.VectorType(self.number, self.size)
+        self.n_features = builder.extract_value(rows.shape, 1)
+        self.in_vectors = self._down_to(self.size)
+
+    def _down_to(self, block):
+        whole = self.builder.sdiv(self.n_features, INDEX(block))
+        return self.builder.mul(whole, INDEX(block))
+
+    def place(self, kind, array, index):
+        """Return where one or more numbers of an array are."""
+        place = self.builder.gep(array.data, [index])
+        return self.builder.bitcast(place, kind.as_pointer())
+
+    def load(self, kind, array, index):
+        """Return one or more numbers of an array."""
+        return self.builder.load(self.place(kind, array, index), align=self.align)
+
+    def frame(self, kind, i):
+        """Return the origin and the inverse scale of features from i on."""
+        return [self.load(kind, a, i) for a in (self.origin, self.inverse_scale)]
+
+    def deviation(self, kind, b, i, frame):
+        """Return features of row b, from i on, in tile coordinates."""
+        entry = self.builder.add(self.builder.mul(b, self.n_features), i)
+        origin, inverse_scale = frame
+        x = self.builder.fsub(self.load(kind, self.rows, entry), origin)
+        return self.builder.fmul(x, inverse_scale)
+
+
+@intrinsic
+def _norms(typing_context, parameters, rows, frame, lanes, components, out, ahead):
+    """As :func:`set_norms_of_pairs`."""
 
     def generate(context, builder, signature, arguments):
-        *arrays, ahead = open_arguments(context, builder, signature, arguments)
-        start, factors, shifts, rows, origin, inverse_scale, lanes, components, out = (
-            arrays
+        parameters, rows, frame, lanes, components, out, ahead = open_arguments(
+            context, builder, signature, arguments
         )
-        n_features = builder.extract_value(rows.shape, 1)
+        start, factors, shifts = parameters
+        x = _Rows(builder, rows, frame)
         width = builder.extract_value(factors.shape, 1)
         n_pairs = builder.extract_value(lanes.shape, 0)
-        number = rows.data.type.pointee
-        align = 4 if number == ir.FloatType() else 8
-        size = REGISTER_BYTES // align
-        vector = ir.VectorType(number, size)
-        in_vectors = builder.sdiv(n_features, INDEX(size))
+        last = builder.sub(n_pairs, INDEX(1))
+        # A vector of each of four rows is two lines, or four.
+        n_lines = ABREAST * REGISTER_BYTES // LINE_BYTES
         absent = builder.icmp_signed("==", ahead, INDEX(0))
-        asked = builder.select(absent, INDEX(0), INDEX(LINE_BYTES))
-        n_bytes = builder.mul(asked, INDEX(ABREAST * REGISTER_BYTES // LINE_BYTES))
+        line = builder.select(absent, INDEX(0), INDEX(LINE_BYTES))
+        own = builder.ptrtoint(rows.data, INDEX)
 
-        def load(kind, array, *offsets):
-            place = builder.gep(array.data, [sum_of(*offsets)])
-            return builder.load(
-                builder.bitcast(place, kind.as_pointer()), align=align
-            )
-
-        def sum_of(first, *others):
-            for other in others:
-                first = builder.add(first, other)
-            return first
-
-        def step(group, carried):
-            (address,) = carried
-            first = builder.mul(group, INDEX(ABREAST))
-            last = builder.sub(n_pairs, INDEX(1))
+        def add_four(group, carried):
             pairs = []
             for j in range(ABREAST):
-                n = builder.add(first, INDEX(j))
+                n = builder.add(builder.mul(group, INDEX(ABREAST)), INDEX(j))
                 n = builder.select(builder.icmp_signed("<", n, last), n, last)
-                pairs.append([load(INDEX, array, n) for array in (lanes, components)])
-            places = [
-                (builder.mul(b, n_features), builder.mul(k, width)) for b, k in pairs
-            ]
+                pairs.append([x.load(INDEX, array, n) for array in (lanes, components)])
 
-            def add(kind, column, sums):
-                middle = load(kind, origin, column)
-                scale = load(kind, inverse_scale, column)
-                added = []
-                for (row, component), total in zip(places, sums, strict=True):
-                    x = load(kind, rows, row, column)
-                    x = builder.fmul(builder.fsub(x, middle), scale)
-                    factor = load(kind, factors, component, column)
-                    shift = load(kind, shifts, component, column)
-                    z = builder.fmul(factor, x, flags=CONTRACT)
-                    z = builder.fadd(z, shift, flags=CONTRACT)
-                    square = builder.fmul(z, z, flags=CONTRACT)
+            def add(kind, i, sums):
+                added, frame = [], x.frame(kind, i)
+                for (b, k), total in zip(pairs, sums, strict=True):
+                    entry = builder.add(builder.mul(k, width), i)
+                    factor, shift = (
+                        x.load(kind, array, entry) for array in (factors, shifts)
+                    )
+                    value = x.deviation(kind, b, i, frame)
+                    value = builder.fmul(factor, value, flags=CONTRACT)
+                    value = builder.fadd(value, shift, flags=CONTRACT)
+                    square = builder.fmul(value, value, flags=CONTRACT)
                     added.append(builder.fadd(total, square, flags=CONTRACT))
                 return added
 
-            def add_vector(i, carried):
+            def add_vector(n, carried):
                 *sums, address = carried
-                # A vector of each of four rows is two lines, or four.
-                for n in range(ABREAST * REGISTER_BYTES // LINE_BYTES):
-                    line = builder.add(address, builder.mul(asked, INDEX(n)))
-                    prefetch_line(builder, line)
-                sums = add(vector, builder.mul(i, INDEX(size)), sums)
-                return *sums, builder.add(address, n_bytes)
+                for _ in range(n_lines):
+                    prefetch_line(builder, address)
+                    address = builder.add(address, line)
+                return *add(x.vector, builder.mul(n, INDEX(x.size)), sums), address
 
-            carried = [ir.Constant(vector, [0.0] * size)] * ABREAST + [address]
-            *sums, address = loop(builder, INDEX(0), in_vectors, carried, add_vector)
+            nothing = ir.Constant(x.vector, [0.0] * x.size)
+            n_vectors = builder.sdiv(x.n_features, INDEX(x.size))
+            *sums, address = loop(
+                builder, INDEX(0), n_vectors, [nothing] * ABREAST + carried, add_vector
+            )
             sums = [_sum_of_entries(builder, total) for total in sums]
-            rest = builder.mul(in_vectors, INDEX(size))
             sums = loop(
-                builder, rest, n_features, sums, lambda i, sums: add(number, i, sums)
+                builder,
+                x.in_vectors,
+                x.n_features,
+                sums,
+                lambda i, sums: add(x.number, i, sums),
             )
             for (b, k), total in zip(pairs, sums, strict=True):
-                log_norm = load(number, start, k)
-                place = sum_of(builder.mul(k, INDEX(STRIDE)), b)
-                place = builder.gep(out.data, [place])
-                builder.store(builder.fsub(log_norm, total), place, align=align)
+                value = builder.fsub(x.load(x.number, start, k), total)
+                entry = builder.add(builder.mul(k, INDEX(STRIDE)), b)
+                builder.store(value, x.place(x.number, out, entry), align=x.align)
             return [address]
 
         rounded_up = builder.add(n_pairs, INDEX(ABREAST - 1))
         n_groups = builder.sdiv(rounded_up, INDEX(ABREAST))
-        own = builder.ptrtoint(rows.data, INDEX)
-        first = builder.select(absent, own, ahead)
-        loop(builder, INDEX(0), n_groups, [first], step)
+        address = builder.select(absent, own, ahead)
+        loop(builder, INDEX(0), n_groups, [address], add_four)
         return context.get_dummy_value()
 
-    signature = types.void(
-        start,
-        factors,
-        shifts,
-        rows,
-        origin,
-        inverse_scale,
-        lanes,
-        components,
-        out,
-        ahead,
+    arguments = parameters, rows, frame, lanes, components, out, ahead
+    return types.void(*arguments), generate
+
+
+@intrinsic
+def _moments(typing_context, rows, frame, center, weights, lanes, first, second):
+    """As :func:`add_moments_of_rows`: features outside, so that sums are registers."""
+
+    def generate(context, builder, signature, arguments):
+        rows, frame, center, weights, lanes, first, second = open_arguments(
+            context, builder, signature, arguments
+        )
+        x = _Rows(builder, rows, frame)
+        n_rows = builder.extract_value(lanes.shape, 0)
+
+        def add_block(kind, n_abreast, i):
+            columns = [
+                builder.add(i, INDEX(j * getattr(kind, "count", 1)))
+                for j in range(n_abreast)
+            ]
+            frames = [x.frame(kind, column) for column in columns]
+            middles = [x.load(kind, center, column) for column in columns]
+
+            def add(n, sums):
+                b = x.load(INDEX, lanes, n)
+                weight = x.load(x.number, weights, b)
+                if kind != x.number:
+                    weight = spread(builder, kind, weight)
+                added = []
+                for j, column in enumerate(columns):
+                    y = x.deviation(kind, b, column, frames[j])
+                    y = builder.fsub(y, middles[j])
+                    weighted = builder.fmul(weight, y)
+                    square = builder.fmul(weighted, y, flags=CONTRACT)
+                    added.append(builder.fadd(sums[2 * j], weighted))
+                    added.append(builder.fadd(sums[2 * j + 1], square, flags=CONTRACT))
+                return added
+
+            nothing = [_zero(kind)] * (2 * n_abreast)
+            sums = loop(builder, INDEX(0), n_rows, nothing, add)
+            for n, total in enumerate(sums):
+                _add_to(builder, (first, second)[n % 2], columns[n // 2], total)
+
+        def sweep(kind, n_abreast, begin, end):
+            step = n_abreast * getattr(kind, "count", 1)
+
+            def block(n, carried):
+                add_block(kind, n_abreast, builder.add(begin, builder.mul(n, INDEX(step))))
+                return []
+
+            n_blocks = builder.sdiv(builder.sub(end, begin), INDEX(step))
+            loop(builder, INDEX(0), n_blocks, [], block)
+
+        in_pairs = x._down_to(2 * x.size)
+        sweep(x.vector, 2, INDEX(0), in_pairs)
+        sweep(x.vector, 1, in_pairs, x.in_vectors)
+        sweep(x.number, 1, x.in_vectors, x.n_features)
+        return context.get_dummy_value()
+
+    arguments = rows, frame, center, weights, lanes, first, second
+    return types.void(*arguments), generate
+
+
+def _zero(kind):
+    return ir.Constant(kind, [0.0] * kind.count if hasattr(kind, "count") else 0.0)
+
+
+def _add_to(builder, sums, i, total):
+    """Add numbers to those of an array of float64, from i on."""
+    double = ir.DoubleType()
+    kind = ir.VectorType(double, total.type.count) if hasattr(total.type, "count") else double
+    if total.type != kind:
+        total = builder.fpext(total, kind)
+    place = builder.bitcast(builder.gep(sums.data, [i]), kind.as_pointer())
+    builder.store(
+        builder.fadd(builder.load(place, align=8), total), place, align=8
     )
-    return signature, generate
 
 
 def _sum_of_entries(builder, vector):
@@ -203,7 +277,9 @@ def _sum_of_entries(builder, vector):
             builder.shuffle_vector(
                 vector,
                 vector,
-                ir.Constant(ir.VectorType(ir.IntType(32), size), [*range(at, at + size)]),
+                ir.Constant(
+                    ir.VectorType(ir.IntType(32), size), [*range(at, at + size)]
+                ),
             )
             for at in (0, size)
         )

@@ -219,8 +219,9 @@ def make_e_step(family_name, dtype):
     """Build the E-step kernel of a family for one floating-point type."""
     family = FAMILIES[family_name]
     allocate, load = family.allocate, family.load
-    joint_log_density = family.joint_log_density
-    accumulate, flush = family.accumulate, family.flush
+    joint_log_density, sole = family.joint_log_density, family.sole
+    accumulate, accumulate_sole = family.accumulate, family.accumulate_sole
+    flush = family.flush
     tile_params_type, slots_type = map(typeof, _example(family, dtype))
 
     arguments = (
@@ -248,19 +249,24 @@ def make_e_step(family_name, dtype):
             stop = min(start + LANES, X.shape[0])
             load(X, start, stop, tile_params, scratch)
             load_weights(sample_weight, start, stop, tile_weight)
-            if assignment == GIVEN:
-                given_responsibilities(given, start, stop, tile_weight, p)
+            if assignment != GIVEN and sole(
+                tile_params, scratch, p, log_likelihood, work
+            ):
+                accumulate_sole(tile_params, scratch, tile_weight, slots, part)
             else:
-                joint_log_density(tile_params, scratch, p)
-                if assignment == HARD:
-                    hard_responsibilities(
-                        p, n_components, tile_weight, log_likelihood, work
-                    )
+                if assignment == GIVEN:
+                    given_responsibilities(given, start, stop, tile_weight, p)
                 else:
-                    soft_responsibilities(
-                        p, n_components, tile_weight, log_likelihood, work
-                    )
-            accumulate(tile_params, scratch, p, slots, part)
+                    joint_log_density(tile_params, scratch, p)
+                    if assignment == HARD:
+                        hard_responsibilities(
+                            p, n_components, tile_weight, log_likelihood, work
+                        )
+                    else:
+                        soft_responsibilities(
+                            p, n_components, tile_weight, log_likelihood, work
+                        )
+                accumulate(tile_params, scratch, p, slots, part)
             weight = lane_sum(tile_weight, LANES)
             slots.total_weight[part] += weight
             slots.log_likelihood[part] += (
