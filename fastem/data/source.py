@@ -90,7 +90,7 @@ def is_source(X):
     >>> is_source(np.ones((3, 2))), is_source([[1, 2], [3, 4]])
     (False, False)
     """
-    return (
+    return not isinstance(X, np.ndarray) and (
         _is_path(X)
         or isinstance(X, Iterator | Source)
         or callable(X)

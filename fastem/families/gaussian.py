@@ -49,7 +49,7 @@ class GaussianTileParams(NamedTuple):
     whitening: np.ndarray
     shift: np.ndarray  # (K, D)
     centers: np.ndarray  # (K, D)
-    sure_above: np.ndarray  # (2, K), as fastem.families.separation says
+    sure_above: np.ndarray  # (K,): log densities that leave nothing to others
 
 
 class GaussianScratch(NamedTuple):
@@ -175,7 +175,7 @@ def make_tile_params(frame, log_norm, whitening, shift, centers, dtype):
         np.ascontiguousarray(whitening, dtype),
         np.ascontiguousarray(shift, dtype),
         np.ascontiguousarray(centers, dtype),
-        np.full((2, len(log_norm)), np.inf, dtype),
+        np.full(len(log_norm), np.inf, dtype),
     )
 
 

@@ -31,7 +31,7 @@ from fastem.kernels.lanes import WIDE
 from fastem.kernels.products import set_scaled_norms
 from fastem.kernels.pruning import (
     GUESSED_FEATURES,
-    SURE_MARGINS,
+    SHARE_MARGIN,
     Bounds,
     allocate_bounds,
     compare_all,
@@ -391,7 +391,7 @@ def tile_params(params, log_weights, dtype):
         made.whitening[:, :n_features].astype(np.float64),
         made.centers[:, :n_features].astype(np.float64),
         made.log_norm.astype(np.float64),
-        SURE_MARGINS,
+        SHARE_MARGIN,
     )
     return frame, made._replace(sure_above=sure.astype(dtype))
 

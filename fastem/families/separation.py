@@ -11,7 +11,7 @@ ROUNDING = 1e-12
 SPARE = 2.0**-9
 
 
-def sure_above(whitening, centers, log_norm, margins):
+def sure_above(whitening, centers, log_norm, margin):
     """Return the joint log density at which component k surely leads by a margin.
 
     Let a row be r from the centre of k, as k whitens; D the distance of the centre of j
@@ -25,43 +25,35 @@ def sure_above(whitening, centers, log_norm, margins):
     whitening, centers : ndarray of shape (K, D)
         Of densities ``log_norm[k] - |whitening[k] * (x - centers[k])|**2``.
     log_norm : ndarray of shape (K,)
-    margins : sequence of float
+    margin : float
 
     Returns
     -------
-    ndarray of shape (M, K)
-        For each margin; infinite where there is no such density.
+    ndarray of shape (K,)
+        Infinite where there is no such density.
     """
     with np.errstate(all="ignore"):
-        apart = _distances(whitening, centers)
+        squared = _squared_distances(whitening, centers)
+        apart = np.sqrt(squared)
         # By way of a common measure it takes 2 K D quotients, not K K D.
         common = np.sqrt(whitening.min(axis=0)) * np.sqrt(whitening.max(axis=0))
-        stronger = (common / whitening).max(axis=1)[:, None] * (
-            whitening / common
-        ).max(axis=1)
-        return np.array(
-            [_sure_above(apart, stronger, log_norm, margin) for margin in margins]
-        )
+        relative = whitening / common
+        stronger = np.outer(1 / relative.min(axis=1), relative.max(axis=1))
+        behind = margin + log_norm - log_norm[:, None]
+        discriminant = squared + (stronger**2 - 1) * behind
+        root = np.sqrt(np.maximum(discriminant, 0.0))
+        reach = (squared - behind) / (apart * stronger + root)
+        reach = np.minimum(reach, apart / stronger)
+        reach[:, log_norm == -np.inf] = np.inf
+        np.fill_diagonal(reach, np.inf)
+        reach = reach.min(axis=1)
+        return np.where(reach > 0, log_norm - ((1 - SPARE) * reach) ** 2, np.inf)
 
 
-def _sure_above(apart, stronger, log_norm, margin):
-    """Return that for one margin; ``apart[k, j]`` is D, ``stronger[k, j]`` is g."""
-    behind = margin + log_norm - log_norm[:, None]
-    discriminant = apart**2 + (stronger**2 - 1) * behind
-    root = np.sqrt(np.maximum(discriminant, 0.0))
-    reach = (apart**2 - behind) / (apart * stronger + root)
-    reach = np.minimum(reach, apart / stronger)
-    reach[:, log_norm == -np.inf] = np.inf
-    np.fill_diagonal(reach, np.inf)
-    reach = reach.min(axis=1)
-    return np.where(reach > 0, log_norm - ((1 - SPARE) * reach) ** 2, np.inf)
-
-
-def _distances(whitening, centers):
+def _squared_distances(whitening, centers):
     """Return how far each centre is from each other as that whitens, at least."""
-    # Not by BLAS, whose threads would go on waiting busily while kernels run.
     precision = whitening**2
-    own = np.einsum("ki,ji->kj", centers**2, precision)
-    cross = np.einsum("ki,ji->kj", centers, precision * centers)
+    own = centers**2 @ precision.T
+    cross = centers @ (precision * centers).T
     total = own + np.diagonal(own)
-    return np.sqrt(np.maximum((1 - ROUNDING) * total - 2 * cross, 0.0))
+    return np.maximum((1 - ROUNDING) * total - 2 * cross, 0.0)

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators.outputs import evaluate_rows
 from fastem.estimators.rows import read_rows
+from fastem.execution.blas import one_blas_thread
 from fastem.families.gaussian import GaussianParams
 from fastem.models.mixture import FAMILIES, MixtureParams, evaluate, score
 
@@ -177,7 +178,8 @@ class MixtureInference:
         """Return one of the posterior's outputs for all rows."""
         check_is_fitted(self)
         function = partial(evaluate, self._family, self._params(), field)
-        return evaluate_rows(self, function, X, out, _COLUMNS.get(field))
+        with one_blas_thread():
+            return evaluate_rows(self, function, X, out, _COLUMNS.get(field))
 
     def _total_log_likelihood(self, X, sample_weight):
         """Return the weighted sum of log-likelihoods and the sum of weights."""
