@@ -26,6 +26,7 @@ from fastem.lowering import (
     OptimizingCalleeCompiler,
     Packed,
     pack,
+    take_next,
 )
 
 # Reassociation lets LLVM vectorise sums. Never nnan or ninf: EM works with -inf, and a
@@ -135,7 +136,7 @@ def data_type(dtype, ndim, layout="A"):
 
 
 _PART = types.void(types.int64, types.int64)
-_LOOP = types.void(types.FunctionType(_PART), types.int64, types.int64)
+_LOOP = types.void(types.FunctionType(_PART), types.int64, types.int64, types.int64)
 
 
 class _MachineCode(types.WrapperAddressProtocol):
@@ -155,14 +156,20 @@ class _MachineCode(types.WrapperAddressProtocol):
         return self._signature
 
 
-def _loop(run_part, n_parts, packed):
+def _loop(run_part, n_parts, n_threads, packed):
     for part in range(n_parts):
         run_part(packed, part)
 
 
-def _parallel_loop(run_part, n_parts, packed):
-    for part in prange(n_parts):
-        run_part(packed, np.int64(part))
+def _parallel_loop(run_part, n_parts, n_threads, packed):
+    # Each thread takes the next part when it is done with one: a thread that wakes late,
+    # or whose core others use, is not waited for with half of the parts.
+    following = np.zeros(1, np.int64)
+    for _ in prange(n_threads):
+        part = take_next(following)
+        while part < n_parts:
+            run_part(packed, part)
+            part = take_next(following)
 
 
 @functools.cache
@@ -175,11 +182,11 @@ def _make_loop(parallel):
 def _make_enter(arguments):
     """Build what packs the arguments of one kernel and enters that loop."""
 
-    def enter(loop, run_part, n_parts, arguments):
-        loop(run_part, n_parts, pack(arguments))
+    def enter(loop, run_part, n_parts, n_threads, arguments):
+        loop(run_part, n_parts, n_threads, pack(arguments))
 
     functions = types.FunctionType(_LOOP), types.FunctionType(_PART)
-    return _compile(enter, types.void(*functions, types.int64, arguments))
+    return _compile(enter, types.void(*functions, types.int64, types.int64, arguments))
 
 
 def launch_threads():
@@ -210,10 +217,10 @@ def parallel_kernel(*arguments):
         def run(n_parts, *arguments):
             # With one part, waking the other threads would cost more than the work.
             if n_parts == 1 or _serial.get():
-                enter(loop, code, n_parts, arguments)
+                enter(loop, code, n_parts, 1, arguments)
                 return
             with _one_kernel_at_a_time:
-                enter(parallel_loop, code, n_parts, arguments)
+                enter(parallel_loop, code, n_parts, get_num_threads(), arguments)
 
         return run
 

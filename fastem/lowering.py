@@ -118,3 +118,14 @@ def _load(typing_context, packed):
         return impl_ret_borrowed(context, builder, signature.return_type, values)
 
     return packed.members(packed), generate
+
+
+@intrinsic
+def take_next(typing_context, counter):
+    """Return the first number of an array, one more for each thread that asks."""
+
+    def generate(context, builder, signature, arguments):
+        place = context.make_array(counter)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "monotonic")
+
+    return types.int64(counter), generate

@@ -1,11 +1,14 @@
 """Where bounds in float32 decide what is computed, nothing that matters is left out."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastem.families.gaussian import GaussianParams
+from fastem.families.separation import sure_above
 from fastem.models.mixture import FAMILIES, MixtureParams, e_step, posterior
 
 # Few, of which labels use bounds by all terms, and enough for bounds by some of them;
@@ -169,19 +172,85 @@ def test_an_empty_component_is_nobodys(kind, d):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_e_steps_of_near_and_far_components(kind, dtype):
-    """Sums of weights, where all components matter, few, and one."""
+@pytest.mark.parametrize("weighted", [False, True])
+def test_e_steps_of_near_and_far_components(kind, dtype, weighted):
+    """Sums where all components matter, few, one, and one of all but some rows."""
     rng, d = np.random.default_rng(0), SIZES[-1]
     for spread in (0.1, 1.0, 4.0):
-        means = rng.normal(scale=spread, size=(6, d))
-        X = means[rng.integers(6, size=900)] + rng.normal(size=(900, d))
-        X = X.astype(dtype)
-        params = mixture(kind, means, 1.0)
-        statistics = e_step(FAMILIES[kind], params, X)
-        want = joint_log_density(kind, params, X)
-        share = np.exp(want - want.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
-        tolerance = 1e-11 if dtype == np.float64 else 2e-4
-        np.testing.assert_allclose(
-            statistics.weight, share.sum(axis=0), rtol=tolerance, atol=tolerance
-        )
+        for n_between in (0, 3, 60):
+            means = rng.normal(scale=spread, size=(6, d))
+            X = means[rng.integers(6, size=900)] + rng.normal(size=(900, d))
+            X[:n_between] = means[:2].mean(axis=0)
+            X = X.astype(dtype)
+            weight = rng.integers(4, size=900).astype(dtype)
+            params = mixture(kind, means, 1.0)
+            got = e_step(FAMILIES[kind], params, X, weight if weighted else None)
+            want = joint_log_density(kind, params, X)
+            share = np.exp(want - want.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            if weighted:
+                share *= weight[:, None]
+            y = X.astype(np.float64)[:, None, :] - means
+            # Sums of hundreds of terms that are larger than the rounding of one.
+            tolerance = 1e-11 if dtype == np.float64 else 5e-4
+            close = functools.partial(
+                np.testing.assert_allclose, rtol=tolerance, atol=900 * tolerance
+            )
+            close(got.weight, share.sum(axis=0))
+            close(got.first, np.einsum("nk,nki->ki", share, y))
+            second = np.einsum("nk,nki->ki", share, y**2)
+            full = got.second.ndim == 3
+            diagonal = np.diagonal(got.second, axis1=1, axis2=2) if full else got.second
+            close(diagonal, second)
+
+
+def some_components(rng, n_components, d, spread, unequal):
+    """Return whitening, centres and normalisers of diagonal components."""
+    whitening = np.exp(rng.normal(scale=unequal, size=(n_components, d)))
+    centers = rng.normal(scale=spread, size=(n_components, d))
+    return whitening, centers, rng.normal(scale=3.0, size=n_components)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_components=st.integers(1, 6),
+    d=st.integers(1, 8),
+    spread=st.sampled_from([0.1, 3.0, 30.0]),
+    unequal=st.sampled_from([0.0, 0.1, 1.0]),
+    margin=st.sampled_from([0.0, 1.0, 40.0]),
+)
+def test_who_is_sure_of_a_row_leads(seed, n_components, d, spread, unequal, margin):
+    rng = np.random.default_rng(seed)
+    whitening, centers, log_norm = some_components(
+        rng, n_components, d, spread, unequal
+    )
+    above = sure_above(whitening, centers, log_norm, margin)
+    # Rows about the centres and between them, where the sure and others meet.
+    ends = rng.integers(n_components, size=(2, 400))
+    share = rng.random((400, 1)) ** 2
+    X = centers[ends[0]] * (1 - share) + centers[ends[1]] * share
+    X += rng.normal(scale=0.3, size=X.shape) * rng.random((400, 1))
+    density = log_norm - (((X[:, None, :] - centers) * whitening) ** 2).sum(axis=2)
+    sure = density >= above
+    assert sure.sum(axis=1).max() <= 1
+    lead = density[:, :, None] - np.where(
+        np.eye(n_components, dtype=bool), -np.inf, density[:, None, :]
+    )
+    assert np.all(lead.min(axis=2)[sure] >= margin)
+
+
+def test_how_far_a_component_is_sure():
+    """Of two alike, up to half the way; of one alone, everywhere; empty ones, never."""
+    whitening, log_norm = np.ones((2, 3)), np.zeros(2)
+    centers = np.array([[0.0, 0, 0], [8.0, 0, 0]])
+    above = sure_above(whitening, centers, log_norm, 0.0)
+    assert np.all((above > -16) & (above < -15.9))
+    # (8 - r)**2 - r**2 = 16 at r = 3.
+    above = sure_above(whitening, centers, log_norm, 16.0)
+    assert np.all((above > -9) & (above < -8.9))
+    assert sure_above(whitening[:1], centers[:1], log_norm[:1], 40.0) == -np.inf
+    above = sure_above(whitening, centers, np.array([0.0, -np.inf]), 40.0)
+    np.testing.assert_array_equal(above, [-np.inf, np.inf])
+    assert np.all(sure_above(whitening, centers * 0, log_norm, 40.0) == np.inf)
+    # What overflows is sure of nothing.
+    assert np.all(sure_above(whitening * 1e200, centers, log_norm, 40.0) == np.inf)

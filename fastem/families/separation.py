@@ -17,8 +17,8 @@ def sure_above(whitening, centers, log_norm, margin):
     Let a row be r from the centre of k, as k whitens; D the distance of the centre of j
     from it, as j whitens; and g the most by which j whitens stronger. Then by the
     triangle inequality, and while that is positive, the row is ``D - g r`` or more from
-    the centre of j. Up to the least root of ``(D - g r)**2 - r**2 = margin + log_norm[j]
-    - log_norm[k]`` the log density of k exceeds that of j by the margin.
+    the centre of j. The log density of k exceeds that of j by the margin up to the
+    least root of ``(D - g r)**2 - r**2 = margin + log_norm[j] - log_norm[k]``.
 
     Parameters
     ----------

@@ -61,7 +61,16 @@ def _overload_set_norms_of_pairs(
     start, factors, shifts, rows, origin, inverse_scale, lanes, components, out, ahead
 ):
     def run(
-        start, factors, shifts, rows, origin, inverse_scale, lanes, components, out, ahead
+        start,
+        factors,
+        shifts,
+        rows,
+        origin,
+        inverse_scale,
+        lanes,
+        components,
+        out,
+        ahead,
     ):
         parameters = start, factors, shifts
         _norms(parameters, rows, (origin, inverse_scale), lanes, components, out, ahead)
@@ -80,7 +89,7 @@ def _overload_add_moments_of_rows(
 
 
 class _Rows:
-    """Upright rows, and vectors of their features, or single ones, in tile coordinates."""
+    """Upright rows, of which vectors of features, or single ones, are had."""
 
     def __init__(self, builder, rows, frame):
         self.builder, self.rows = builder, rows
@@ -236,7 +245,9 @@ def _moments(typing_context, rows, frame, center, weights, lanes, first, second)
             step = n_abreast * getattr(kind, "count", 1)
 
             def block(n, carried):
-                add_block(kind, n_abreast, builder.add(begin, builder.mul(n, INDEX(step))))
+                add_block(
+                    kind, n_abreast, builder.add(begin, builder.mul(n, INDEX(step)))
+                )
                 return []
 
             n_blocks = builder.sdiv(builder.sub(end, begin), INDEX(step))
@@ -259,13 +270,15 @@ def _zero(kind):
 def _add_to(builder, sums, i, total):
     """Add numbers to those of an array of float64, from i on."""
     double = ir.DoubleType()
-    kind = ir.VectorType(double, total.type.count) if hasattr(total.type, "count") else double
+    kind = (
+        ir.VectorType(double, total.type.count)
+        if hasattr(total.type, "count")
+        else double
+    )
     if total.type != kind:
         total = builder.fpext(total, kind)
     place = builder.bitcast(builder.gep(sums.data, [i]), kind.as_pointer())
-    builder.store(
-        builder.fadd(builder.load(place, align=8), total), place, align=8
-    )
+    builder.store(builder.fadd(builder.load(place, align=8), total), place, align=8)
 
 
 def _sum_of_entries(builder, vector):
