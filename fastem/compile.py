@@ -162,8 +162,9 @@ def _loop(run_part, n_parts, n_threads, packed):
 
 
 def _parallel_loop(run_part, n_parts, n_threads, packed):
-    # Each thread takes the next part when it is done with one: a thread that wakes late,
-    # or whose core others use, is not waited for with half of the parts.
+    # Each thread takes the next part when it is done with one: one that wakes late, or
+    # whose core others use, is not waited for with half of the parts (measured beside a
+    # busy process on two cores: 54 to 39 ms).
     following = np.zeros(1, np.int64)
     for _ in prange(n_threads):
         part = take_next(following)

@@ -134,7 +134,7 @@ print(json.dumps([contiguous, others, Compiled.names]))
 # Edits that change a result, one to each room whose sources kernels are made of.
 EDITS = [
     ("kernels/responsibilities.py", "NEGLIGIBLE = 1e-17", "NEGLIGIBLE = 0.4"),
-    ("families/gaussian_diag.py", "sum_first += r[b] * y", "sum_first += r[b]"),
+    ("families/diag_tiles.py", "sum_first += r[b] * y", "sum_first += r[b]"),
     ("models/mixture.py", "weighted_sum(log_likelihood, tile_weight)", "1.0"),
 ]
 

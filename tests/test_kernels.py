@@ -292,22 +292,13 @@ def test_set_best_bound(rng, dtype, with_ahead, n_columns):
     assert (second == largest).any() and (second < largest).any()
 
 
-# Pairs of vectors, one, and what is left of a vector.
-UPRIGHT_SIZES = (1, 4, 9, 16, 39)
-
-
-def upright_rows(rng, dtype, size):
-    """Return rows and what takes them to tile coordinates."""
-    rows = rng.normal(size=(LANES, size)).astype(dtype)
-    return rows, rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
-
-
 @pytest.mark.parametrize("n_pairs", [1, 4, 11])
-@pytest.mark.parametrize("size", UPRIGHT_SIZES)
+@pytest.mark.parametrize("size", [1, 4, 9, 16, 39])
 @pytest.mark.parametrize("with_ahead", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_set_norms_of_pairs(rng, dtype, with_ahead, size, n_pairs):
-    rows, origin, scale = upright_rows(rng, dtype, size)
+    rows = rng.normal(size=(LANES, size)).astype(dtype)
+    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
     start = rng.normal(size=3).astype(dtype)
     factors, shifts = rng.normal(size=(2, 3, size + size % 2)).astype(dtype)
     chosen, components = (
@@ -324,27 +315,6 @@ def test_set_norms_of_pairs(rng, dtype, with_ahead, size, n_pairs):
     want = np.full_like(out, np.nan)
     want[components * STRIDE + chosen] = start[components] - (z**2).sum(axis=1)
     np.testing.assert_allclose(out, want, **TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("n_rows", [1, 30])
-@pytest.mark.parametrize("size", UPRIGHT_SIZES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_add_moments_of_rows(rng, dtype, size, n_rows):
-    rows, origin, scale = upright_rows(rng, dtype, size)
-    weights = rng.random(LANES).astype(dtype)
-    weights[::5] = 0
-    center = rng.normal(size=size + size % 2).astype(dtype)
-    chosen = rng.permutation(LANES)[:n_rows]
-    before = rng.normal(size=(2, size + size % 2))
-    first, second = before.copy()
-    compiled(upright.add_moments_of_rows)(
-        rows, origin, scale, center, weights, chosen, first, second
-    )
-    y = (rows[chosen].astype(np.float64) - origin) * scale - center[:size]
-    want = before.copy()
-    for power in (1, 2):
-        want[power - 1, :size] += weights[chosen].astype(np.float64) @ y**power
-    np.testing.assert_allclose([first, second], want, **TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,7 +11,7 @@ from fastem.bench import work
 from fastem.bench.probes import DTYPES, FLOAT64
 from fastem.bench.stages import chain_stage, mixture_stage, rows_of
 from fastem.estimators.hmm.validation import make_sequences
-from fastem.families import gaussian_diag, gaussian_full
+from fastem.families import diag_tiles, gaussian_full
 from fastem.families.gaussian_diag import DIAG
 from fastem.models import hmm, mixture
 from fastem.models.decoding import viterbi
@@ -42,8 +42,8 @@ CHAINS = (
 SPARING_FEATURES = {
     "full": gaussian_full.GATHER_MIN_FEATURES,
     "tied": 0,
-    "diag": gaussian_diag.GATHER_MIN_FEATURES,
-    "spherical": gaussian_diag.GATHER_MIN_FEATURES,
+    "diag": diag_tiles.GATHER_MIN_FEATURES,
+    "spherical": diag_tiles.GATHER_MIN_FEATURES,
 }
 QUICK_SHARE = 10
 # How the names of stages begin.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastem.kernels.pruning import never_sole, none_is_sole
+from fastem.kernels.guessing import never_sole, none_is_sole
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How near its centre a row is surely one component's, whatever the others.
 
-C. Elkan, "Using the triangle inequality to accelerate k-means", ICML 2003, lemma 1, here
-for norms that differ from component to component.
+C. Elkan, "Using the triangle inequality to accelerate k-means", ICML 2003, lemma 1,
+here for norms that differ from component to component.
 """
 
 import numpy as np

@@ -24,12 +24,10 @@ LABEL_MARGIN = 2.0**-10
 DENSITY_ROUNDING = 1 + 2.0**-30
 # Where pruning spared less than half the work, so many tiles go without it.
 REST = 15
-# So many features, a multiple of four, tell components apart that are; and of so many
-# lanes, where they did not, all densities take less than bounds of those of all lanes.
-GUESSED_FEATURES = 12
-FEW_LANES = LANES // 32
 # Beyond this float32 may overflow.
 FARTHEST = -1e30
+# Components are guessed by so many features, a multiple of four.
+GUESSED_FEATURES = 12
 ROUNDING = 2.0**-24
 
 
@@ -148,7 +146,7 @@ def set_likeliest(
     n = _count_leading(tile_params.centers.shape[1], bounds.more[0])
     _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
     if _finish_all(LABEL_MARGIN, finish, tile_params, scratch, out):
-        _copy_best(bounds, largest, best)
+        copy_best(bounds, largest, best)
     else:
         compare_all(log_density, tile_params, scratch, out, largest, best)
 
@@ -192,73 +190,12 @@ def set_likeliest_by_all_terms(
     finished = _finish_open(n_open, finish, tile_params, scratch, out)
     if 4 * finished > LANES:
         bounds.rest[0] = REST
-    _copy_best(bounds, largest, best)
+    copy_best(bounds, largest, best)
 
 
 @tile_function
-def set_likeliest_by_guess(
-    guess,
-    copy_leading,
-    load_leading,
-    bound,
-    finish,
-    log_density,
-    tile_params,
-    scratch,
-    out,
-    largest,
-    best,
-):
-    """As :func:`set_likeliest`; a good guess is enough where components are apart.
-
-    ``guess(tile_params, scratch)`` sets a component of each lane, often the likeliest.
-    Where its density is above ``sure_above`` it is; of few rows where it is not, all
-    densities are compared.
-    """
-    n_open = _guess_all(guess, finish, tile_params, scratch, out)
-    if n_open <= FEW_LANES:
-        _finish_all_of(n_open, finish, tile_params, scratch, out)
-        _copy_best(scratch.bounds, largest, best)
-        return
-    set_likeliest(
-        copy_leading,
-        load_leading,
-        bound,
-        finish,
-        log_density,
-        tile_params,
-        scratch,
-        out,
-        largest,
-        best,
-    )
-
-
-@tile_function
-def set_sole(guess, finish, tile_params, scratch, out, largest, best):
-    """Set what :func:`set_likeliest` does if each lane is one component's alone.
-
-    Return False if a lane may be shared; then nothing is known.
-    """
-    if _guess_all(guess, finish, tile_params, scratch, out) > 0:
-        return False
-    _copy_best(scratch.bounds, largest, best)
-    return True
-
-
-@tile_function
-def none_is_sole(tile_params, scratch, out, largest, best):
-    """Return False, for families that do not guess."""
-    return False
-
-
-@tile_function
-def never_sole(tile_params, scratch, tile_weight, slots, slot):
-    """Do nothing, for families of which no tile is such."""
-
-
-@tile_function
-def _copy_best(bounds, largest, best):
+def copy_best(bounds, largest, best):
+    """Set what is known to be each lane's largest log density, and its component."""
     for b in range(LANES):
         largest[b], best[b] = bounds.largest[b], bounds.best[b]
 
@@ -322,7 +259,7 @@ def _finish_all(margin, finish, tile_params, scratch, out):
 def _finish_likeliest(finish, tile_params, scratch, out):
     """Set the log density of each lane's highest bound, which gets out of the way."""
     bounds = scratch.bounds
-    _sort_lanes(bounds)
+    sort_lanes(bounds)
     finish(bounds.lanes[:LANES], bounds.components[:LANES], tile_params, scratch, out)
     for b in range(LANES):
         at = np.int64(bounds.likely[b]) * STRIDE + b
@@ -346,59 +283,14 @@ def _finish_open(n_open, finish, tile_params, scratch, out):
         components[begin:count] = k
         if count > LANES or k == n_components - 1:
             finish(lanes[:count], components[:count], tile_params, scratch, out)
-            _keep_better(lanes[:count], components[:count], out, bounds)
+            keep_better(lanes[:count], components[:count], out, bounds)
             finished += count
             count = 0
     return finished
 
 
 @tile_function
-def _guess_all(guess, finish, tile_params, scratch, out):
-    """Guess the component of each lane; return of how many lanes that may be wrong."""
-    bounds = scratch.bounds
-    if bounds.guess_rest[0] > 0:
-        bounds.guess_rest[0] -= 1
-        return LANES
-    guess(tile_params, scratch)
-    _sort_lanes(bounds)
-    finish(bounds.lanes[:LANES], bounds.components[:LANES], tile_params, scratch, out)
-    n_open = _keep_sure(tile_params.sure_above, out, bounds)
-    if n_open > FEW_LANES:
-        bounds.guess_rest[0] = REST
-    return n_open
-
-
-@tile_function
-def _keep_sure(sure_above, out, bounds):
-    """Note each lane's finished density, and list those of another's, perhaps."""
-    lanes, components, count = bounds.lanes, bounds.components, 0
-    largest, best = bounds.largest, bounds.best
-    for n in range(np.uint64(LANES)):
-        b, k = np.uint64(lanes[n]), np.uint64(components[n])
-        p = out[k * np.uint64(STRIDE) + b]
-        largest[b], best[b] = p, k
-        bounds.open_lanes[np.uint64(count)] = b
-        count += not p >= sure_above[k]
-    return count
-
-
-@tile_function
-def _finish_all_of(n_open, finish, tile_params, scratch, out):
-    """Set all log densities of open lanes, and their largest."""
-    bounds, count = scratch.bounds, 0
-    lanes, components = bounds.lanes, bounds.components
-    for k in range(tile_params.log_norm.size):
-        for b in bounds.open_lanes[:n_open]:
-            lanes[count], components[count] = b, k
-            count += 1
-        if count > LANES or k == tile_params.log_norm.size - 1:
-            finish(lanes[:count], components[:count], tile_params, scratch, out)
-            _keep_better(lanes[:count], components[:count], out, bounds)
-            count = 0
-
-
-@tile_function
-def _sort_lanes(bounds):
+def sort_lanes(bounds):
     """List each lane with the component of its highest bound, sorted by component.
 
     Of unsigned indices Numba does not ask whether they count from the end.
@@ -423,7 +315,7 @@ def _sort_lanes(bounds):
 
 
 @tile_function
-def _keep_better(lanes, components, out, bounds):
+def keep_better(lanes, components, out, bounds):
     """Note which pairs are likelier than those before, or as likely as a later one."""
     largest, best = bounds.largest, bounds.best
     for n in range(lanes.size):

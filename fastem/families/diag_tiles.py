@@ -1,0 +1,340 @@
+"""Tile functions of Gaussians whose covariances are diagonals."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.compile import allocating_function, tile_function
+from fastem.kernels.guessing import set_likeliest_by_guess, set_sole
+from fastem.kernels.lanes import WIDE
+from fastem.kernels.products import set_scaled_norms
+from fastem.kernels.pruning import (
+    GUESSED_FEATURES,
+    Bounds,
+    allocate_bounds,
+    compare_all,
+    set_likeliest_by_all_terms,
+    set_relevant,
+)
+from fastem.kernels.registers import (
+    block_lanes,
+    set_best_bound,
+    set_best_product,
+)
+from fastem.kernels.sparse import accumulate_components
+from fastem.kernels.tiles import (
+    LANES,
+    STRIDE,
+    address_of_rows,
+    at_address,
+    load_rows,
+    load_tile,
+    to_tile,
+)
+from fastem.kernels.upright import set_norms_of_pairs
+
+# With fewer features, gathering the lanes that count costs more than it saves.
+GATHER_MIN_FEATURES = 24
+# With fewer, the whole density costs little more than its bound.
+PRUNING_MIN_FEATURES = 32
+
+
+class DiagScratch(NamedTuple):
+    """Working memory of one part of the rows."""
+
+    tile: np.ndarray
+    turned: np.ndarray  # (1,): whether the rows are in the tile
+    place: np.ndarray  # (1,): where they lie upright, or zero: in the copy
+    copy: np.ndarray  # (LANES, D)
+    origin: np.ndarray  # (D,): what takes them to tile coordinates
+    inverse_scale: np.ndarray  # (D,)
+    lanes: np.ndarray
+    bounds: Bounds
+
+
+@allocating_function
+def allocate(tile_params):
+    """Return the working memory of one part."""
+    n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
+    return DiagScratch(
+        np.zeros(tile_params.centers.shape[1] * STRIDE, dtype),
+        np.zeros(1, np.bool_),
+        np.zeros(1, np.int64),
+        np.zeros((LANES, n_features), dtype),
+        np.zeros(n_features, dtype),
+        np.zeros(n_features, dtype),
+        np.empty(LANES, np.int64),
+        allocate_bounds(tile_params),
+    )
+
+
+@tile_function
+def load(X, start, stop, tile_params, scratch):
+    """Fetch a tile of rows in tile coordinates.
+
+    A whole tile of contiguous rows stays where it is until ``_turn`` is asked for it.
+    Others are turned at once, or copied, if lanes may be worked alone.
+    """
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
+    scratch.bounds.ahead[0] = address_of_rows(X, stop)
+    as_they_are = stop - start == LANES and X.itemsize == scratch.copy.itemsize
+    scratch.place[0] = address_of_rows(X, start) if as_they_are else 0
+    scratch.turned[0] = False
+    if scratch.place[0] != 0:
+        for i in range(origin.size):
+            scratch.origin[i], scratch.inverse_scale[i] = origin[i], inverse_scale[i]
+    elif origin.size < GATHER_MIN_FEATURES:
+        load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
+        scratch.turned[0] = True
+    else:
+        load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
+        scratch.origin[:] = 0
+        scratch.inverse_scale[:] = 1
+
+
+@tile_function
+def _turn(scratch):
+    """See that the tile holds the rows."""
+    if not scratch.turned[0]:
+        _turn_leading(scratch.origin.size, scratch, scratch.tile)
+        scratch.turned[0] = True
+
+
+@tile_function
+def _turn_leading(n, scratch, tile):
+    origin, inverse_scale = scratch.origin[:n], scratch.inverse_scale[:n]
+    rows = at_address(scratch.place[0], scratch.copy)
+    load_tile(rows, 0, LANES, origin, inverse_scale, tile)
+
+
+@tile_function
+def log_density(tile_params, scratch, out):
+    """Set the joint log density of each component and lane, less ``log_offset``."""
+    _turn(scratch)
+    set_scaled_norms(
+        tile_params.log_norm,
+        tile_params.whitening,
+        tile_params.shift,
+        scratch.tile,
+        out,
+    )
+
+
+@tile_function
+def _copy_leading(n, tile_params, bounds):
+    bounds.size[:] = 0.0
+    for k in range(tile_params.log_norm.size):
+        for i in range(n):
+            bounds.whitening[k, i] = tile_params.whitening[k, i]
+            bounds.shift[k, i] = tile_params.shift[k, i]
+            bounds.size[0] = max(bounds.size[0], abs(bounds.whitening[k, i]))
+            bounds.size[1] = max(bounds.size[1], abs(bounds.shift[k, i]))
+
+
+@tile_function
+def _load_leading(n, tile_params, scratch):
+    _turn_leading(n, scratch, scratch.bounds.tile)
+
+
+@tile_function
+def _guess(tile_params, scratch):
+    """Set the nearest centre of each lane by some features, in the pooled measure."""
+    bounds = scratch.bounds
+    if bounds.offset[0] == -np.inf:
+        _copy_pooled(tile_params, bounds)
+    _turn_leading(GUESSED_FEATURES, scratch, bounds.tile)
+    for lane in range(0, LANES, block_lanes(bounds.tile, WIDE)):
+        set_best_product(
+            bounds.pooled, bounds.offset, bounds.tile, bounds.likely, None, lane
+        )
+
+
+@tile_function
+def _copy_pooled(tile_params, bounds):
+    """Set products whose largest is that of the nearest centre, as likely as it is."""
+    n_components = tile_params.log_norm.size
+    for k in range(n_components):
+        bounds.offset[k] = tile_params.log_norm[k]
+    for i in range(GUESSED_FEATURES):
+        variance = 0.0
+        for k in range(n_components):
+            variance += 1 / np.float64(tile_params.whitening[k, i]) ** 2
+        for k in range(n_components):
+            center = np.float64(tile_params.centers[k, i])
+            product = n_components / variance * center
+            bounds.pooled[k, i] = 2 * product
+            bounds.offset[k] -= product * center
+
+
+@tile_function
+def _bound(n, tile_params, bounds):
+    """Set bounds, while the rows of the next tile are on their way from memory."""
+    tile, bests = bounds.tile, (bounds.least, bounds.likely, bounds.second)
+    step = block_lanes(tile, WIDE)
+    n_columns = bounds.log_norm.size // 4 * n
+    total = LANES * tile_params.centers.shape[1] * tile_params.centers.itemsize
+    address = bounds.ahead[0]
+    n_bytes = total // (LANES // step * n_columns) + 1 if address != 0 else 0
+    for lane in range(0, LANES, step):
+        set_best_bound(
+            bounds.log_norm,
+            bounds.whitening,
+            bounds.shift,
+            n,
+            tile,
+            bounds.bound,
+            bests,
+            lane,
+            (address, n_bytes),
+        )
+        address += n_bytes * n_columns
+    bounds.ahead[0] = 0
+
+
+@tile_function
+def _finish(lanes, components, tile_params, scratch, out):
+    """Set the log densities of pairs, and ask for the next tile if that is not done."""
+    ahead = scratch.bounds.ahead[0]
+    scratch.bounds.ahead[0] = 0
+    set_norms_of_pairs(
+        tile_params.log_norm,
+        tile_params.whitening,
+        tile_params.shift,
+        at_address(scratch.place[0], scratch.copy),
+        scratch.origin,
+        scratch.inverse_scale,
+        lanes,
+        components,
+        out,
+        ahead,
+    )
+
+
+@tile_function
+def joint_log_density(tile_params, scratch, out):
+    """As ``log_density``, but -inf where a component is negligible for a row."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+        log_density(tile_params, scratch, out)
+    else:
+        set_relevant(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+        )
+
+
+@tile_function
+def likeliest(tile_params, scratch, out, largest, best):
+    """Set the likeliest component of each lane, and its joint log density."""
+    if tile_params.centers.shape[1] >= PRUNING_MIN_FEATURES:
+        set_likeliest_by_guess(
+            _guess,
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+            largest,
+            best,
+        )
+    elif scratch.place[0] != 0:
+        set_likeliest_by_all_terms(
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            log_density,
+            tile_params,
+            scratch,
+            out,
+            largest,
+            best,
+        )
+    else:
+        compare_all(log_density, tile_params, scratch, out, largest, best)
+
+
+@tile_function
+def sole(tile_params, scratch, out, largest, best):
+    """Set the component that alone each lane is of, if it is; else return False."""
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+        return False
+    return set_sole(_guess, _finish, tile_params, scratch, out, largest, best)
+
+
+@tile_function
+def _add_tile(center, r, scratch, first, second):
+    _turn(scratch)
+    for i in range(center.size):
+        c = center[i]
+        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        sum_first = sum_second = r.dtype.type(0)
+        for b in range(LANES):
+            y = x[b] - c
+            sum_first += r[b] * y
+            sum_second += r[b] * y * y
+        first[i] += sum_first
+        second[i] += sum_second
+
+
+@tile_function
+def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
+    rows = at_address(scratch.place[0], scratch.copy)
+    origin, scale = scratch.origin, scratch.inverse_scale
+    for b in lanes[:count]:
+        row = rows[b]
+        for i in range(row.size):
+            y = to_tile(row[i], origin[i], scale[i]) - center[i]
+            w = r[b] * y
+            first[i] += w
+            second[i] += w * y
+
+
+@tile_function
+def accumulate(tile_params, scratch, responsibilities, slots, slot):
+    """Add the tile's first and second moments about each component's centre."""
+    accumulate_components(
+        _add_tile,
+        _add_lanes,
+        GATHER_MIN_FEATURES,
+        tile_params.centers,
+        responsibilities,
+        scratch,
+        slots,
+        slot,
+    )
+
+
+@tile_function
+def accumulate_sole(tile_params, scratch, tile_weight, slots, slot):
+    """As ``accumulate``, where ``sole`` has sorted the rows by component."""
+    lanes, ends, begin = scratch.bounds.lanes, scratch.bounds.ends, 0
+    for k in range(tile_params.log_norm.size):
+        end = ends[k]
+        if end > begin:
+            for b in lanes[begin:end]:
+                slots.weight[slot, k] += tile_weight[b]
+            _add_lanes(
+                tile_params.centers[k],
+                tile_weight,
+                lanes[begin:],
+                end - begin,
+                scratch,
+                k,
+                slots.first[slot, k],
+                slots.second[slot, k],
+            )
+        begin = end
+
+
+@tile_function
+def flush(tile_params, scratch, slots, slot):
+    """Nothing waits."""
