@@ -1,4 +1,4 @@
-"""Components guessed, where they are so far apart that a guess can be known to be right.
+"""Components guessed, where they are so far apart that a guess can be proved right.
 
 Of most rows of such data a few features tell the component, and how near its centre
 the row is (:mod:`fastem.families.separation`) tells that no other has a share in it.
