@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.compile import allocating_function, tile_function
+from fastem.compile import allocating_function, tile_function, tile_subroutine
 from fastem.kernels.guessing import set_likeliest_by_guess, set_sole
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.products import set_scaled_norms
@@ -92,7 +92,7 @@ def load(X, start, stop, tile_params, scratch):
         scratch.inverse_scale[:] = 1
 
 
-@tile_function
+@tile_subroutine
 def _turn(scratch):
     """See that the tile holds the rows."""
     if not scratch.turned[0]:
@@ -100,14 +100,14 @@ def _turn(scratch):
         scratch.turned[0] = True
 
 
-@tile_function
+@tile_subroutine
 def _turn_leading(n, scratch, tile):
     origin, inverse_scale = scratch.origin[:n], scratch.inverse_scale[:n]
     rows = at_address(scratch.place[0], scratch.copy)
     load_tile(rows, 0, LANES, origin, inverse_scale, tile)
 
 
-@tile_function
+@tile_subroutine
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
     _turn(scratch)
@@ -136,12 +136,13 @@ def _load_leading(n, tile_params, scratch):
     _turn_leading(n, scratch, scratch.bounds.tile)
 
 
-@tile_function
+@tile_subroutine
 def _guess(tile_params, scratch):
     """Set the nearest centre of each lane by some features, in the pooled measure."""
     bounds = scratch.bounds
-    if bounds.offset[0] == -np.inf:
+    if bounds.n_pooled[0] == 0:
         _copy_pooled(tile_params, bounds)
+        bounds.n_pooled[0] = GUESSED_FEATURES
     _turn_leading(GUESSED_FEATURES, scratch, bounds.tile)
     for lane in range(0, LANES, block_lanes(bounds.tile, WIDE)):
         set_best_product(
@@ -166,7 +167,7 @@ def _copy_pooled(tile_params, bounds):
             bounds.offset[k] -= product * center
 
 
-@tile_function
+@tile_subroutine
 def _bound(n, tile_params, bounds):
     """Set bounds, while the rows of the next tile are on their way from memory."""
     tile, bests = bounds.tile, (bounds.least, bounds.likely, bounds.second)

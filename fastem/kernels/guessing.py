@@ -7,7 +7,7 @@ Nothing else is computed of them then.
 
 import numpy as np
 
-from fastem.compile import tile_function
+from fastem.compile import tile_subroutine
 from fastem.kernels.pruning import (
     REST,
     copy_best,
@@ -23,7 +23,7 @@ FEW_LANES = LANES // 32
 SHORT_REST = 3
 
 
-@tile_function
+@tile_subroutine
 def set_likeliest_by_guess(
     guess,
     copy_leading,
@@ -62,7 +62,7 @@ def set_likeliest_by_guess(
     )
 
 
-@tile_function
+@tile_subroutine
 def set_sole(guess, finish, tile_params, scratch, out, largest, best):
     """Set what :func:`set_likeliest` does if each lane is one component's alone.
 
@@ -74,18 +74,18 @@ def set_sole(guess, finish, tile_params, scratch, out, largest, best):
     return True
 
 
-@tile_function
+@tile_subroutine
 def none_is_sole(tile_params, scratch, out, largest, best):
     """Return False, for families that do not guess."""
     return False
 
 
-@tile_function
+@tile_subroutine
 def never_sole(tile_params, scratch, tile_weight, slots, slot):
     """Do nothing, for families of which no tile is such."""
 
 
-@tile_function
+@tile_subroutine
 def _guess_all(tolerated, guess, finish, tile_params, scratch, out):
     """Guess the component of each lane; return of how many lanes that may be wrong.
 
@@ -104,7 +104,7 @@ def _guess_all(tolerated, guess, finish, tile_params, scratch, out):
     return n_open
 
 
-@tile_function
+@tile_subroutine
 def _keep_sure(sure_above, out, bounds):
     """Note each lane's finished density, and list those of another's, perhaps."""
     lanes, components, count = bounds.lanes, bounds.components, 0
@@ -118,7 +118,7 @@ def _keep_sure(sure_above, out, bounds):
     return count
 
 
-@tile_function
+@tile_subroutine
 def _finish_all_of(n_open, finish, tile_params, scratch, out):
     """Set all log densities of open lanes, and their largest."""
     bounds, count = scratch.bounds, 0

@@ -5,7 +5,7 @@ sums. Only lower triangles are worked. Sizes are padded to even numbers, so that
 of four and one of two cover them, or to multiples of four.
 """
 
-from fastem.compile import MANY_REGISTERS, tile_function
+from fastem.compile import MANY_REGISTERS, tile_function, tile_subroutine
 from fastem.kernels.lanes import FOUR, TWO, WIDE
 from fastem.kernels.registers import block_lanes, set_product, subtract_lower_square
 from fastem.kernels.tiles import LANES, STRIDE
@@ -49,7 +49,7 @@ def subtract_lower_norm(lower, shift, n_features, tile, out, width):
             subtract_lower_square(lower, shift, in_fours, TWO, tile, out, lane, width)
 
 
-@tile_function
+@tile_subroutine
 def set_scaled_norms(start, factors, shifts, tile, out):
     """Set ``out[k] = start[k] - |factors[k] * tile + shifts[k]|**2`` in each lane.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.compile import allocating_function, tile_function
+from fastem.compile import allocating_function, tile_subroutine
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
 from fastem.kernels.sparse import list_above
@@ -38,6 +38,7 @@ class Bounds(NamedTuple):
     more: np.ndarray  # (1,): how many more than usual pruning begins with
     rest: np.ndarray  # (1,): tiles to go before pruning is tried again
     guess_rest: np.ndarray  # (1,): tiles to go before guesses are
+    n_pooled: np.ndarray  # (1,): how many features there are products for
     ahead: np.ndarray  # (1,): where the rows of the next tile lie, or zero
     size: np.ndarray  # (2,): largest sum of a row's entries, largest shift
     log_norm: np.ndarray  # (K,), K a multiple of four; padding is never best
@@ -71,6 +72,7 @@ def allocate_bounds(tile_params):
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
         np.zeros(2),
         np.full(n_rows, -np.inf, np.float32),
         np.zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
@@ -92,7 +94,7 @@ def allocate_bounds(tile_params):
     )
 
 
-@tile_function
+@tile_subroutine
 def set_relevant(
     copy_leading, load_leading, bound, finish, log_density, tile_params, scratch, out
 ):
@@ -120,7 +122,7 @@ def set_relevant(
         log_density(tile_params, scratch, out)
 
 
-@tile_function
+@tile_subroutine
 def set_likeliest(
     copy_leading,
     load_leading,
@@ -151,7 +153,7 @@ def set_likeliest(
         compare_all(log_density, tile_params, scratch, out, largest, best)
 
 
-@tile_function
+@tile_subroutine
 def set_likeliest_by_all_terms(
     copy_leading,
     load_leading,
@@ -193,21 +195,21 @@ def set_likeliest_by_all_terms(
     copy_best(bounds, largest, best)
 
 
-@tile_function
+@tile_subroutine
 def copy_best(bounds, largest, best):
     """Set what is known to be each lane's largest log density, and its component."""
     for b in range(LANES):
         largest[b], best[b] = bounds.largest[b], bounds.best[b]
 
 
-@tile_function
+@tile_subroutine
 def compare_all(log_density, tile_params, scratch, out, largest, best):
     """As :func:`set_likeliest`, from all log densities."""
     log_density(tile_params, scratch, out)
     set_best(out, tile_params.log_norm.size, largest, None, best, WIDE)
 
 
-@tile_function
+@tile_subroutine
 def _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch):
     """Bound the log density of each component and lane, and find the two highest."""
     bounds = scratch.bounds
@@ -220,7 +222,7 @@ def _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch):
     bound(n, tile_params, bounds)
 
 
-@tile_function
+@tile_subroutine
 def _count_leading(n_features, more):
     """Return how many terms to begin with, an even number.
 
@@ -233,7 +235,7 @@ def _count_leading(n_features, more):
     return min(4 * max(1, wanted) + more, n_features)
 
 
-@tile_function
+@tile_subroutine
 def _finish_all(margin, finish, tile_params, scratch, out):
     """Set the log densities that matter, and each lane's largest.
 
@@ -255,7 +257,7 @@ def _finish_all(margin, finish, tile_params, scratch, out):
     return True
 
 
-@tile_function
+@tile_subroutine
 def _finish_likeliest(finish, tile_params, scratch, out):
     """Set the log density of each lane's highest bound, which gets out of the way."""
     bounds = scratch.bounds
@@ -267,7 +269,7 @@ def _finish_likeliest(finish, tile_params, scratch, out):
         bounds.largest[b], bounds.best[b] = out[at], bounds.likely[b]
 
 
-@tile_function
+@tile_subroutine
 def _finish_open(n_open, finish, tile_params, scratch, out):
     """Set the log densities of open lanes that may matter; return how many they are."""
     bounds = scratch.bounds
@@ -289,7 +291,7 @@ def _finish_open(n_open, finish, tile_params, scratch, out):
     return finished
 
 
-@tile_function
+@tile_subroutine
 def sort_lanes(bounds):
     """List each lane with the component of its highest bound, sorted by component.
 
@@ -314,7 +316,7 @@ def sort_lanes(bounds):
         ends[k] = end + 1
 
 
-@tile_function
+@tile_subroutine
 def keep_better(lanes, components, out, bounds):
     """Note which pairs are likelier than those before, or as likely as a later one."""
     largest, best = bounds.largest, bounds.best
@@ -325,7 +327,7 @@ def keep_better(lanes, components, out, bounds):
             largest[b], best[b] = p, k
 
 
-@tile_function
+@tile_subroutine
 def _set_error(bounds):
     """Set what rounding may add to a whitened row's norm, at most.
 
@@ -345,13 +347,13 @@ def _set_error(bounds):
         error[b] = factor * (widest * np.sqrt(error[b]) + farthest)
 
 
-@tile_function
+@tile_subroutine
 def _slack(bounds):
     """Return the factor for rounding of a sum of squares, and of what is done to it."""
     return np.float32(1 + (bounds.n_leading[0] + 16) * ROUNDING)
 
 
-@tile_function
+@tile_subroutine
 def _largest_norm(squared, error, slack):
     """Return the largest squared norm, or sum of it and a normaliser, for one computed.
 
@@ -361,7 +363,7 @@ def _largest_norm(squared, error, slack):
     return root * root * slack
 
 
-@tile_function
+@tile_subroutine
 def _set_least(margin, bounds):
     """Set what bounds of components that matter exceed; say if they can be compared."""
     slack, farthest, beyond = _slack(bounds), np.float32(FARTHEST), 0

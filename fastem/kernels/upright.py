@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from fastem.compile import TILE_OPTIONS
+from fastem.compile import SUBROUTINE_OPTIONS
 from fastem.kernels.lanes import CONTRACT, INDEX, REGISTER_BYTES, loop, open_arguments
 from fastem.kernels.tiles import STRIDE, prefetch_line, to_tile
 
@@ -35,7 +35,7 @@ def set_norms_of_pairs(
         out[k * STRIDE + b] = start[k] - np.sum(z * z)
 
 
-@overload(set_norms_of_pairs, jit_options=TILE_OPTIONS)
+@overload(set_norms_of_pairs, jit_options=SUBROUTINE_OPTIONS)
 def _overload_set_norms_of_pairs(
     start, factors, shifts, rows, origin, inverse_scale, lanes, components, out, ahead
 ):
