@@ -25,11 +25,11 @@ CASE = "diag-8"
 
 # The E-step works out densities again, once or twice: the same result, later (measured
 # on Zen 3: by 14 to 19 %).
-DENSITY = "                joint_log_density(tile_params, scratch, p)\n"
+DENSITY = "                    joint_log_density(tile_params, scratch, p)\n"
 MORE_WORK = (
     "models/mixture.py",
     DENSITY,
-    "                for _ in range(2 + (t % 4 == 0)):\n    " + DENSITY,
+    "                    for _ in range(2 + (t % 4 == 0)):\n    " + DENSITY,
 )
 OTHER_RESULT = (
     "estimators/mixture/gaussian.py",
