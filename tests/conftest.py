@@ -40,7 +40,7 @@ def _kernels():
         slow_way = "log" in name or "sweep" in name
         if not slow_way or name.startswith(("diag", "categorical")):
             steps[name] = build
-    # Kernels of spherical covariances are those of diagonal ones, which the cache finds.
+    # Kernels of spherical covariances are the cached ones of diagonal covariances.
     steps = {k: build for k, build in steps.items() if not k.startswith("spherical")}
     return sorted(steps.items(), key=lambda step: step[0].split()[-2:])
 
