@@ -185,7 +185,8 @@ class MixtureInference:
         """Return the weighted sum of log-likelihoods and the sum of weights."""
         check_is_fitted(self)
         rows = read_rows(self, X, sample_weight, reset=False)
-        return rows.statistics(partial(score, self._family), self._params())
+        with one_blas_thread():
+            return rows.statistics(partial(score, self._family), self._params())
 
     def _n_parameters(self):
         n_components, n_features = self.means_.shape
