@@ -22,6 +22,7 @@ from numba.extending import register_jitable
 
 from fastem.exceptions import CacheWarning
 from fastem.lowering import (
+    BORROWING,
     CalleeCompiler,
     OptimizingCalleeCompiler,
     Packed,
@@ -49,8 +50,8 @@ TILE_OPTIONS = {
     "fastmath": REASSOCIATE,
     "error_model": "numpy",
     "forceinline": True,
-    "_nrt": False,
     "no_cfunc_wrapper": True,
+    **BORROWING,
 }
 tile_function = register_jitable(**TILE_OPTIONS)
 """Decorator of the functions that kernels are made of; plain Python without the JIT.
@@ -248,6 +249,30 @@ def serial_kernel(*arguments, returns=types.void):
         return function if JIT_DISABLED else _compile(function, returns(*arguments))
 
     return decorate
+
+
+def callee(first, second):
+    """Compile a function that kernels :func:`~fastem.lowering.call`, by its address.
+
+    It takes two numbers or packed tuples, counts no references and returns nothing.
+    """
+
+    def decorate(function):
+        if JIT_DISABLED:
+            return function
+        signature = types.void(first, second)
+        return _MachineCode(
+            _compile(function, signature, **BORROWING), signature, _PART
+        )
+
+    return decorate
+
+
+def addresses(functions):
+    """Return an array of what kernels call: addresses, without the JIT functions."""
+    if JIT_DISABLED:
+        return functions
+    return np.array([function.__wrapper_address__() for function in functions])
 
 
 def _compile(function, signature, **options):

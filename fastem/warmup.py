@@ -13,6 +13,7 @@ from fastem.models.decoding import make_decoder
 from fastem.models.hmm import STEPS_OF
 from fastem.models.kmeans import make_assign, make_lloyd, make_seeding
 from fastem.models.mixture import FAMILIES, make_e_step, make_posterior
+from fastem.models.observations import make_emissions, make_rows
 from fastem.models.smoothing import LOG, SCALED, make_smoother
 from fastem.models.stream import ViterbiStream
 from fastem.models.sweeps import make_sweep
@@ -38,7 +39,7 @@ def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
         Of the data; models of symbols and counts are compiled for int64 alone.
     models : sequence of str
         Names of fastem's classes. Mixtures alone by default, and k-means with them;
-        hidden Markov models take some half a minute for each covariance type.
+        chains take some half a minute, once for all hidden Markov models.
 
     Raises
     ------
@@ -69,12 +70,12 @@ def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTUR
                 # Starts are sought among rows in float64.
                 steps |= _kmeans_steps("float64")
                 for kind in covariance_types:
-                    steps |= _chain_steps(_CONTINUOUS[model][kind], dtype)
+                    steps |= _emission_steps(_CONTINUOUS[model][kind], dtype)
     for model, family in _DISCRETE.items():
         if model in models:
-            steps |= _chain_steps(family, "int64")
+            steps |= _emission_steps(family, "int64")
     if set(models) - {MIXTURE}:
-        steps["stream"] = _stream
+        steps |= _chain_steps()
     return list(steps.items())
 
 
@@ -95,17 +96,24 @@ def _mixture_steps(covariance_types, dtype):
     }
 
 
-def _chain_steps(family, dtype):
-    """Return what hidden Markov models of a family run, the slow ways included."""
-    builds = {
-        "chain": partial(make_smoother, family, SCALED, dtype),
-        "log chain": partial(make_smoother, family, LOG, dtype),
-        "path": partial(make_decoder, family, dtype),
-        "sweep": partial(make_sweep, family, STEPS_OF[SCALED], dtype),
-        "log sweep": partial(make_sweep, family, STEPS_OF[LOG], dtype),
-        "path sweep": partial(make_sweep, family, (best_step,), dtype),
+def _emission_steps(family, dtype):
+    return {
+        f"rows {dtype}": partial(make_rows, dtype),
+        f"{family.name} emissions": partial(make_emissions, family),
     }
-    return {f"{family.name} {name} {dtype}": make for name, make in builds.items()}
+
+
+def _chain_steps():
+    """Return what all hidden Markov models run, the slow ways included."""
+    return {
+        "chain": partial(make_smoother, SCALED),
+        "log chain": partial(make_smoother, LOG),
+        "path": make_decoder,
+        "sweep": partial(make_sweep, STEPS_OF[SCALED]),
+        "log sweep": partial(make_sweep, STEPS_OF[LOG]),
+        "path sweep": partial(make_sweep, (best_step,)),
+        "stream": _stream,
+    }
 
 
 def _stream():

@@ -36,10 +36,7 @@ def _kernels():
     from fastem.warmup import MODELS, warmup_steps
 
     steps = dict(warmup_steps())
-    for name, build in warmup_steps(dtypes=["float64"], models=MODELS):
-        slow_way = "log" in name or "sweep" in name
-        if not slow_way or name.startswith(("diag", "categorical")):
-            steps[name] = build
+    steps |= warmup_steps(dtypes=["float64"], models=MODELS)
     # Kernels of spherical covariances are the cached ones of diagonal covariances.
     steps = {k: build for k, build in steps.items() if not k.startswith("spherical")}
     return sorted(steps.items(), key=lambda step: step[0].split()[-2:])

@@ -10,9 +10,10 @@ from fastem.kernels.guessing import never_sole, none_is_sole
 class Family:
     """An emission distribution, ready to be put into a model.
 
-    The first five are tile functions, compiled into the model's kernels; the others
-    run once an iteration. ``params`` is the family's NamedTuple of parameters in data
-    units, ``tile_params`` what :attr:`tile_params` makes of it for the kernels.
+    The first six are tile functions, compiled into a mixture's kernels and into code
+    that those of chains call; most others run once an iteration. ``params`` is the
+    family's NamedTuple of parameters in data units, ``tile_params`` what
+    :attr:`tile_params` makes of it for the kernels.
 
     Attributes
     ----------

@@ -13,11 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_thread_id, typeof, types
 
-from fastem.compile import (
-    data_type,
-    launch_threads,
-    parallel_kernel,
-)
+from fastem.compile import launch_threads, parallel_kernel
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.paths import best_scores, best_state, trace_back
 from fastem.kernels.steps import best_step
@@ -31,9 +27,16 @@ from fastem.models.chain_tiles import (
     leave,
     write_tile,
 )
-from fastem.models.smoothing import NO_ROW, example, make_chain, make_log_chain
+from fastem.models.observations import (
+    EMISSIONS,
+    emissions_for_kernels,
+    rows_for_kernels,
+    set_log_density,
+)
+from fastem.models.smoothing import NO_ROW, make_chain, make_log_chain
 from fastem.models.stretches import (
     FIRST_WARM_UP,
+    SEQUENCES,
     Cut,
     Reach,
     Sequences,
@@ -93,7 +96,7 @@ def viterbi(family, params, sequences, reach=None):
     _, tile_params = family.tile_params(
         params.emissions, np.zeros(n_states), np.dtype(np.float64)
     )
-    kernel = make_decoder(family, X.dtype.name)
+    kernel = make_decoder()
     rows = cut(len(X))
     joined = junctions(rows, sequences.bounds)
     starts = starts_by_step(sequences.bounds)
@@ -109,7 +112,8 @@ def viterbi(family, params, sequences, reach=None):
             starts,
             stretch,
             chain,
-            tile_params,
+            emissions,
+            tile_params.log_offset[0],
             np.int64(given),
             ends,
             path,
@@ -130,14 +134,19 @@ def viterbi(family, params, sequences, reach=None):
             gained > along_path + TIE
         ).any(axis=0)
 
-    if not reach.exact:
-        relax(run, joined, disagreeing, rows, reach)
-    if reach.exact:
-        scores, _ = sweep(
-            *(family, (best_step,), sequences, starts, chain, tile_params),
-            *(rows.length, 0.0),
-        )
-        _decode_exactly(run, scores, rows, ends, joined)
+    with (
+        rows_for_kernels(X) as fetched,
+        emissions_for_kernels(family, tile_params, rows.n_slots) as emissions,
+    ):
+        sequences = sequences._replace(X=fetched)
+        if not reach.exact:
+            relax(run, joined, disagreeing, rows, reach)
+        if reach.exact:
+            scores, _ = sweep(
+                *((best_step,), sequences, starts, chain, emissions),
+                *(rows.length, 0.0),
+            )
+            _decode_exactly(run, scores, rows, ends, joined)
     gain = ends.gain.sum()
     state = ends.state_last[joined]
     gain += (ends.score_out[state, joined] - ends.score_in[state, joined + 1]).sum()
@@ -179,21 +188,15 @@ def _ends(n_stretches, n_states):
 
 
 @functools.cache
-def make_decoder(family, dtype):
-    """Build the kernel that finds the likeliest path under a family."""
-    allocate, load, log_density = family.allocate, family.load, family.log_density
+def make_decoder():
+    """Build the kernel that finds the likeliest path."""
     launch_threads()
-    tile_params_type, _ = map(typeof, example(family))
     arguments = (
-        data_type(dtype, 2),
-        types.Array(types.int64, 1, "C"),
-        data_type("float64", 1),
-        data_type("float64", 1),
-        data_type("int64", 1),
-        types.Array(types.uint8, 1, "C"),
+        *SEQUENCES,
         typeof(Cut(1, 1, 1, 1)),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),
-        tile_params_type,
+        EMISSIONS,
+        types.float64,
         types.int64,
         typeof(_ends(1, 1)),
         types.Array(types.int64, 2, "C"),
@@ -212,7 +215,8 @@ def make_decoder(family, dtype):
             starts,
             cut,
             chain,
-            tile_params,
+            emissions,
+            log_offset,
             given,
             ends,
             path,
@@ -224,10 +228,10 @@ def make_decoder(family, dtype):
         margin = cut.warm_up // STEPS
         n_core = cut.length // STEPS
         n_tiles = n_core + 2 * margin
-        scratch = allocate(tile_params)
-        staged = stage_memory(X.shape[1])
+        staged = stage_memory(X.n_features)
         log_b = np.zeros(size * STRIDE)
-        kept = workspace[get_thread_id() % workspace.shape[0]]
+        thread = get_thread_id() % workspace.shape[0]
+        kept = workspace[thread]
         message = np.full(size * STRIDE, -np.inf)
         work = np.zeros(size * STRIDE)
         top = np.zeros(LANES)
@@ -246,8 +250,7 @@ def make_decoder(family, dtype):
             for tile in range(margin if given else 0, n_tiles):
                 step = (tile - margin) * STEPS
                 stage(sequences, starts, cut, bundle, step, staged)
-                load(staged.rows, 0, LANES, tile_params, scratch)
-                log_density(tile_params, scratch, log_b)
+                set_log_density(emissions, thread, staged.rows, log_b)
                 condition(log_b, n_states, staged, states)
                 if tile == margin:
                     leave(message, ends.score_in, bundle, n_states)
@@ -265,7 +268,7 @@ def make_decoder(family, dtype):
                     add_gain(
                         top,
                         staged,
-                        tile_params.log_offset[0],
+                        log_offset,
                         gain,
                         ends.impossible_row,
                         bundle,

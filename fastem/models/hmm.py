@@ -17,6 +17,7 @@ import numpy as np
 
 from fastem.kernels import steps
 from fastem.kernels.chains import CHAINS, TINY
+from fastem.models.observations import emissions_for_kernels, rows_for_kernels
 from fastem.models.smoothing import (
     LOG,
     NO_ROW,
@@ -239,7 +240,7 @@ def _run(
     X, n_states = sequences.X, len(params.startprob)
     build = make_chain if recursions is SCALED else make_log_chain
     chain = build(params.startprob, params.transmat)
-    kernel = make_smoother(family, recursions, X.dtype.name)
+    kernel = make_smoother(recursions)
     rows = cut(len(X))
     n_stretches = rows.n_bundles * CHAINS
     messages = Messages(*np.zeros((4, n_states, n_stretches)))
@@ -256,11 +257,12 @@ def _run(
             starts,
             stretch,
             chain,
-            tile_params,
+            emissions,
+            tile_params.log_offset[0],
+            np.int64(accumulate),
             np.int64(given),
             messages,
             sums,
-            slots,
             out,
             make_workspace(stretch, len(todo), 2 * len(chain.out)),
             todo,
@@ -289,22 +291,26 @@ def _run(
         a, b = (m / np.maximum(m.sum(axis=0), TINY) for m in (a, b))
         return ~(np.abs(a - b).max(axis=0) <= AGREEMENT)
 
-    if not reach.exact:
-        relax(run, joined, disagreeing, rows, reach)
-    if reach.exact:
-        given = sweep(
-            family,
-            STEPS_OF[recursions],
-            sequences,
-            starts,
-            chain,
-            tile_params,
-            rows.length,
-            recursions.uniform,
-        )
-        for target, exact in zip(messages[::2], given, strict=True):
-            target[:] = recursions.uniform
-            target[:, : len(exact)] = exact.T
-        clear(slice(None))
-        run(np.arange(rows.n_slots), 0, given=True)
+    with (
+        rows_for_kernels(X) as fetched,
+        emissions_for_kernels(family, tile_params, rows.n_slots, slots) as emissions,
+    ):
+        sequences = sequences._replace(X=fetched)
+        if not reach.exact:
+            relax(run, joined, disagreeing, rows, reach)
+        if reach.exact:
+            given = sweep(
+                STEPS_OF[recursions],
+                sequences,
+                starts,
+                chain,
+                emissions,
+                rows.length,
+                recursions.uniform,
+            )
+            for target, exact in zip(messages[::2], given, strict=True):
+                target[:] = recursions.uniform
+                target[:, : len(exact)] = exact.T
+            clear(slice(None))
+            run(np.arange(rows.n_slots), 0, given=True)
     return sums, slots

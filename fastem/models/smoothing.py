@@ -7,11 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_thread_id, typeof, types
 
-from fastem.compile import (
-    data_type,
-    launch_threads,
-    parallel_kernel,
-)
+from fastem.compile import launch_threads, parallel_kernel
 from fastem.kernels import chains, log_chains
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, STRIDE, padded
@@ -25,7 +21,14 @@ from fastem.models.chain_tiles import (
     weigh_posteriors,
     write_tile,
 )
+from fastem.models.observations import (
+    EMISSIONS,
+    add_statistics,
+    add_what_waits,
+    set_log_density,
+)
 from fastem.models.stretches import (
+    SEQUENCES,
     Cut,
     Sequences,
     split_tile,
@@ -177,39 +180,24 @@ def outputs(n_rows, n_states, *, smoothed=False, filtered=False, log_density=Fal
     )
 
 
-def example(family):
-    """Return arguments of the smallest model, whose types every model shares."""
-    params = family.example()
-    _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(np.float64))
-    return tile_params, family.slots(params, 1)
-
-
 @functools.cache
-def make_smoother(family, recursions, dtype):
-    """Build the kernel of the forward-backward recursions of a family."""
-    allocate, load, log_density = family.allocate, family.load, family.log_density
-    accumulate, flush = family.accumulate, family.flush
-    density_first = family.density_first
+def make_smoother(recursions):
+    """Build the kernel of the forward-backward recursions in one domain."""
     prepare, forward, backward = recursions[:3]
     add_transitions, balance, log_scale_of = recursions[3:6]
     log_scale_of_four, suspicious, uniform = recursions[6:]
     launch_threads()
-    tile_params_type, slots_type = map(typeof, example(family))
     messages = np.zeros((1, 1))
     arguments = (
-        data_type(dtype, 2),
-        types.Array(types.int64, 1, "C"),
-        data_type("float64", 1),
-        data_type("float64", 1),
-        data_type("int64", 1),
-        types.Array(types.uint8, 1, "C"),
+        *SEQUENCES,
         typeof(Cut(1, 1, 1, 1)),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),
-        tile_params_type,
+        EMISSIONS,
+        types.float64,
+        types.int64,
         types.int64,
         typeof(Messages(messages, messages, messages, messages)),
         typeof(chain_slots(1, 1)),
-        slots_type,
         typeof(outputs(1, 1)),
         typeof(np.empty((1, 1, 1))),
         typeof(np.zeros(1, np.int64)),
@@ -226,11 +214,12 @@ def make_smoother(family, recursions, dtype):
             starts,
             cut,
             chain,
-            tile_params,
+            emissions,
+            log_offset,
+            accumulates,
             given,
             messages,
             sums,
-            slots,
             out,
             workspace,
             todo,
@@ -241,9 +230,9 @@ def make_smoother(family, recursions, dtype):
         margin = cut.warm_up // STEPS
         n_core = cut.length // STEPS
         n_tiles = n_core + 2 * margin
-        scratch = allocate(tile_params)
-        staged = stage_memory(X.shape[1])
-        kept = workspace[get_thread_id() % workspace.shape[0]]
+        staged = stage_memory(X.n_features)
+        thread = get_thread_id() % workspace.shape[0]
+        kept = workspace[thread]
         message = np.zeros(size * STRIDE)
         # Families take responsibilities by four rows at least.
         gamma = np.zeros(max(4, size) * STRIDE)
@@ -251,7 +240,7 @@ def make_smoother(family, recursions, dtype):
         largest = np.zeros(LANES)
         plain_tile = np.zeros(n_tiles)
         slot = todo[part]
-        backwards = (slots.log_likelihood.size > 0) | (out.smoothed.size > 0)
+        backwards = (accumulates > 0) | (out.smoothed.size > 0)
         total = sums.transitions[slot]
         first = slot * cut.n_bundles // cut.n_slots
         last = (slot + 1) * cut.n_bundles // cut.n_slots
@@ -261,10 +250,9 @@ def make_smoother(family, recursions, dtype):
             for tile in range(n_tiles if backwards else margin + n_core):
                 step = (tile - margin) * STEPS
                 stage(sequences, starts, cut, bundle, step, staged)
-                load(staged.rows, 0, LANES, tile_params, scratch)
                 memory = kept[tile if backwards else 0]
                 density, alpha, scale, reset = split_tile(memory, size * STRIDE)
-                log_density(tile_params, scratch, density)
+                set_log_density(emissions, thread, staged.rows, density)
                 core = (step >= 0) & (step < cut.length)
                 here = bundle * CHAINS * cut.length + step
                 if (out.log_density.size > 0) & core:
@@ -291,7 +279,7 @@ def make_smoother(family, recursions, dtype):
                         largest,
                         scale,
                         staged,
-                        tile_params.log_offset[0],
+                        log_offset,
                         sums,
                         slot,
                     )
@@ -316,16 +304,13 @@ def make_smoother(family, recursions, dtype):
                 here = bundle * CHAINS * cut.length + step
                 if out.smoothed.size > 0:
                     write_tile(gamma, here, cut.length, out.smoothed)
-                if slots.log_likelihood.size > 0:
+                if accumulates:
                     stage(sequences, starts, cut, bundle, step, staged)
                     add_transitions(chain, alpha, v, plain, staged.weight, total)
                     weigh_posteriors(gamma, n_states, staged, sums, slot)
-                    load(staged.rows, 0, LANES, tile_params, scratch)
-                    if density_first:
-                        log_density(tile_params, scratch, v)
-                    accumulate(tile_params, scratch, gamma, slots, slot)
+                    add_statistics(emissions, thread, staged.rows, gamma, v, slot)
             leave(message, messages.backward_out, bundle, n_states)
-        if slots.log_likelihood.size > 0:
-            flush(tile_params, scratch, slots, slot)
+        if accumulates:
+            add_what_waits(emissions, thread, slot)
 
     return smooth_part

@@ -8,12 +8,12 @@ began. Whether they did is checked where stretches meet; see :mod:`fastem.models
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads
+from numba import get_num_threads, types
 
-from fastem.compile import allocating_function, tile_function
-from fastem.kernels.chain_rows import fetch_rows
+from fastem.compile import allocating_function, data_type, tile_function
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
+from fastem.models.observations import ROWS, Rows, fetch_tile, is_within
 
 # Longer stretches waste less on warming up; shorter ones stay in the second cache.
 STRETCH_STEPS = 1024
@@ -32,6 +32,7 @@ class Sequences(NamedTuple):
     Attributes
     ----------
     X : ndarray of shape (N, D)
+        For kernels :class:`~fastem.models.observations.Rows`.
     bounds : ndarray of shape (n_sequences + 1,) of int64
         The row at which each sequence starts, and N.
     sequence_weight : ndarray of shape (n_sequences,)
@@ -42,11 +43,22 @@ class Sequences(NamedTuple):
         States that are known; -1 where they are not.
     """
 
-    X: np.ndarray
+    X: np.ndarray | Rows
     bounds: np.ndarray
     sequence_weight: np.ndarray
     step_weight: np.ndarray
     states: np.ndarray
+
+
+# Their types, and that of starts_by_step, as arguments of kernels.
+SEQUENCES = (
+    ROWS,
+    types.int64[::1],
+    data_type("float64", 1),
+    data_type("float64", 1),
+    data_type("int64", 1),
+    types.uint8[::1],
+)
 
 
 class Cut(NamedTuple):
@@ -195,18 +207,12 @@ def stage_memory(n_features):
 def stage(sequences, starts, cut, bundle, step, staged):
     """Fetch ``STEPS`` steps from ``step`` on of each stretch of a bundle."""
     X, step_weight = sequences.X, sequences.step_weight
-    n_rows = X.shape[0]
+    n_rows = X.n_rows
     begin = bundle * CHAINS * cut.length + step
     place = staged.place
     place[0], place[1], place[2] = begin, cut.length, n_rows
-    within = (begin >= 0) & (begin + (CHAINS - 1) * cut.length + STEPS <= n_rows)
-    if within:
-        fetch_rows(X, begin, cut.length, staged.rows)
-    else:
-        for b in range(LANES):
-            row = min(max(begin + b % CHAINS * cut.length + b // CHAINS, 0), n_rows - 1)
-            for d in range(X.shape[1]):
-                staged.rows[b, d] = X[row, d]
+    fetch_tile(X, begin, cut.length, staged.rows)
+    within = is_within(begin, cut.length, n_rows)
     plain = within & (step_weight.size == 0) & (sequences.sequence_weight.size == 0)
     if plain:
         for s in range(CHAINS):
