@@ -99,6 +99,9 @@ MANY_REGISTERS = _has_many_registers()
 # kernel at once; every kernel uses all cores anyway, so callers take turns.
 _one_kernel_at_a_time = threading.Lock()
 
+# Code of which only the address is kept elsewhere, lest it is collected.
+_known_by_address = []
+
 _serial = ContextVar("_serial", default=False)
 
 
@@ -251,28 +254,22 @@ def serial_kernel(*arguments, returns=types.void):
     return decorate
 
 
-def callee(first, second):
-    """Compile a function that kernels :func:`~fastem.lowering.call`, by its address.
+def callee(first, second, options=BORROWING):
+    """Compile a function that kernels :func:`~fastem.lowering.call` to its address.
 
-    It takes two numbers or packed tuples, counts no references and returns nothing.
+    It takes two numbers or packed tuples and returns nothing. By default it does not
+    count references. Without the JIT it stays what it is.
     """
 
     def decorate(function):
         if JIT_DISABLED:
             return function
         signature = types.void(first, second)
-        return _MachineCode(
-            _compile(function, signature, **BORROWING), signature, _PART
-        )
+        code = _MachineCode(_compile(function, signature, **options), signature, _PART)
+        _known_by_address.append(code)
+        return code.__wrapper_address__()
 
     return decorate
-
-
-def addresses(functions):
-    """Return an array of what kernels call: addresses, without the JIT functions."""
-    if JIT_DISABLED:
-        return functions
-    return np.array([function.__wrapper_address__() for function in functions])
 
 
 def _compile(function, signature, **options):

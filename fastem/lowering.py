@@ -135,27 +135,25 @@ def _allocate(typing_context, values):
     return Packed(values.types)(values), generate
 
 
-def drop(address, packed):
-    """Let go of what was kept, which is of a type ``Packed``."""
+def drop(packed):
+    """Let go of what was kept."""
 
 
 @overload(drop)
-def _overload_drop(address, packed):
-    return lambda address, packed: _free(address, packed)
+def _overload_drop(packed):
+    return lambda packed: _free(packed)
 
 
 @intrinsic
-def _free(typing_context, address, packed):
-    members = packed.instance_type.members
-
+def _free(typing_context, packed):
     def generate(context, builder, signature, arguments):
-        place = context.get_value_type(members).as_pointer()
+        place = context.get_value_type(packed.members).as_pointer()
         place = builder.inttoptr(arguments[0], place)
-        context.nrt.decref(builder, members, builder.load(place))
+        context.nrt.decref(builder, packed.members, builder.load(place))
         context.nrt.free(builder, builder.bitcast(place, ir.IntType(8).as_pointer()))
         return context.get_dummy_value()
 
-    return types.void(address, packed), generate
+    return types.void(packed), generate
 
 
 def call(code, packed, argument):

@@ -14,7 +14,6 @@ from numba import get_num_threads, typeof, types
 
 from fastem.compile import (
     JIT_DISABLED,
-    addresses,
     callee,
     data_type,
     serial_kernel,
@@ -57,7 +56,7 @@ def rows_for_kernels(X):
     hold, release, code = make_rows(X.dtype.name)
     kept = hold(X)
     try:
-        yield Rows(addresses(code), kept, *X.shape)
+        yield Rows(code, kept, *X.shape)
     finally:
         release(kept)
 
@@ -76,7 +75,7 @@ def emissions_for_kernels(family, tile_params, n_parts, slots=None):
         # Sweeps have two parts always.
         for _ in range(min(get_num_threads(), max(2, n_parts))):
             kept.append(hold(tile_params, slots))
-        yield Emissions(addresses(code), kept if JIT_DISABLED else np.array(kept))
+        yield Emissions(code, kept if JIT_DISABLED else np.array(kept))
     finally:
         for one in kept:
             release(one)
@@ -106,7 +105,7 @@ def make_rows(dtype):
             for d in range(X.shape[1]):
                 rows[b, d] = X[row, d]
 
-    return hold, _make_release(packed), (fetch,)
+    return hold, _make_release(packed), np.array([fetch])
 
 
 @functools.cache
@@ -148,15 +147,24 @@ def make_emissions(family):
         tile_params, scratch, slots = unpack(kept)
         flush(tile_params, scratch, slots, slot)
 
-    return hold, _make_release(packed), (set_tile, add_tile, add_rest)
+    return hold, _make_release(packed), np.array([set_tile, add_tile, add_rest])
 
 
 def _make_release(packed):
-    @serial_kernel(types.int64)
-    def release(kept):
-        drop(kept, packed)
+    @callee(packed, types.int64, options={})
+    def release(kept, _):
+        drop(kept)
 
-    return release
+    return lambda kept: _make_call()(release, kept, 0)
+
+
+@functools.cache
+def _make_call():
+    @serial_kernel(types.int64, types.int64, types.int64)
+    def call_with(code, packed, argument):
+        call(code, packed, argument)
+
+    return call_with
 
 
 @tile_function
