@@ -11,6 +11,7 @@ from numba import typeof, types
 from fastem.bench import work
 from fastem.bench.probes import FLOAT64
 from fastem.compile import data_type, parallel_kernel
+from fastem.families.family import example_arguments
 from fastem.families.gaussian_diag import DIAG
 from fastem.kernels import chains, paths
 from fastem.kernels.chains import CHAINS
@@ -18,7 +19,7 @@ from fastem.kernels.responsibilities import soft_responsibilities
 from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
 from fastem.lowering import unpack
 from fastem.models.mixture import FAMILIES
-from fastem.models.smoothing import example, make_chain, make_log_chain
+from fastem.models.smoothing import make_chain, make_log_chain
 
 # A call does about so many operations in each part: milliseconds.
 OPERATIONS = 1e7
@@ -57,7 +58,7 @@ def make_mixture_stages(covariance_type):
     allocate, load, log_density = family.allocate, family.load, family.log_density
     accumulate = family.accumulate
     loading, weighing, sharing, _ = range(len(MIXTURE_STAGES))
-    tile_params_type, slots_type = map(typeof, example(family))
+    tile_params_type, slots_type = map(typeof, example_arguments(family))
     arguments = (
         data_type(FLOAT64, 2, "C"),
         tile_params_type,
@@ -125,7 +126,7 @@ def make_chain_stages():
     loading, weighing, comparing, ahead, back, pairing, summing, extending, _ = range(
         len(CHAIN_STAGES)
     )
-    tile_params_type, slots_type = map(typeof, example(DIAG))
+    tile_params_type, slots_type = map(typeof, example_arguments(DIAG))
     arguments = (
         data_type(FLOAT64, 2, "C"),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),

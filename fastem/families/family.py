@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastem.kernels.guessing import never_sole, none_is_sole
 
 
@@ -83,6 +85,13 @@ class Family:
     sole: Callable = none_is_sole
     accumulate_sole: Callable = never_sole
     density_first: bool = False
+
+
+def example_arguments(family, dtype="float64"):
+    """Return tile params and a slot of the smallest model, whose types all share."""
+    params = family.example()
+    _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(dtype))
+    return tile_params, family.slots(params, 1)
 
 
 def without_center(statistics, params, new_params):

@@ -16,6 +16,7 @@ from fastem.compile import (
     data_type,
     parallel_kernel,
 )
+from fastem.families.family import example_arguments
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
@@ -207,13 +208,6 @@ def _or_empty(array, dtype, ndim):
     return np.empty((0,) * ndim, dtype) if array is None else array
 
 
-def _example(family, dtype):
-    """Arguments of the smallest model, whose types every model shares."""
-    params = family.example()
-    _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(dtype))
-    return tile_params, family.slots(params, 1)
-
-
 @functools.cache
 def make_e_step(family_name, dtype):
     """Build the E-step kernel of a family for one floating-point type."""
@@ -222,7 +216,7 @@ def make_e_step(family_name, dtype):
     joint_log_density, sole = family.joint_log_density, family.sole
     accumulate, accumulate_sole = family.accumulate, family.accumulate_sole
     flush = family.flush
-    tile_params_type, slots_type = map(typeof, _example(family, dtype))
+    tile_params_type, slots_type = map(typeof, example_arguments(family, dtype))
 
     arguments = (
         data_type(dtype, 2),
@@ -285,7 +279,7 @@ def make_posterior(family_name, dtype):
     allocate, load = family.allocate, family.load
     joint_log_density = family.joint_log_density
     likeliest, sole = family.likeliest, family.sole
-    tile_params_type, _ = map(typeof, _example(family, dtype))
+    tile_params_type, _ = map(typeof, example_arguments(family, dtype))
     integers = np.empty(0, np.int64)
     out_type = typeof(
         Posterior(np.empty(0, dtype), integers, np.empty((0, 1), dtype), integers)

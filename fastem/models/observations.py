@@ -19,6 +19,7 @@ from fastem.compile import (
     serial_kernel,
     tile_function,
 )
+from fastem.families.family import example_arguments
 from fastem.kernels.chain_rows import fetch_rows
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES
@@ -114,12 +115,9 @@ def make_emissions(family):
     allocate, load, log_density = family.allocate, family.load, family.log_density
     accumulate, flush = family.accumulate, family.flush
     density_first = family.density_first
-    params = family.example()
-    _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(np.float64))
-    scratch, slots = family.allocate(tile_params), family.slots(params, 1)
-    tile_params_type, scratch_type, slots_type = map(
-        typeof, (tile_params, scratch, slots)
-    )
+    tile_params, slots = example_arguments(family)
+    scratch_type = typeof(allocate(tile_params))
+    tile_params_type, slots_type = typeof(tile_params), typeof(slots)
     packed = Packed((tile_params_type, scratch_type, slots_type))
 
     @serial_kernel(tile_params_type, slots_type, returns=packed)
