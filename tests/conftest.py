@@ -27,19 +27,28 @@ def pytest_collection_finish(session):
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and len(session.items) > WHOLE_SUITE:
         n_workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-        for _, build in _kernels()[int(worker.removeprefix("gw")) :: n_workers]:
+        for build in _shares(n_workers)[int(worker.removeprefix("gw"))]:
             build()
 
 
-def _kernels():
-    """Return (name, build) pairs of what most tests need, those of a kind together."""
+def _shares(n_workers):
+    """Return what most tests need, kernels that share functions to one worker."""
     from fastem.warmup import MODELS, warmup_steps
 
     steps = dict(warmup_steps())
     steps |= warmup_steps(dtypes=["float64"], models=MODELS)
-    # Kernels of spherical covariances are the cached ones of diagonal covariances.
-    steps = {k: build for k, build in steps.items() if not k.startswith("spherical")}
-    return sorted(steps.items(), key=lambda step: step[0].split()[-2:])
+    together = {}
+    for name, build in steps.items():
+        family = name.split()[0].removeprefix("gmm-")
+        # Kernels of spherical covariances are the cached ones of diagonal covariances.
+        family = {"spherical": "diag"}.get(family, family)
+        of_chains = name.split()[-1] in ("chain", "path", "sweep", "stream")
+        key = "chains" if of_chains else (family, "float32" in name)
+        together.setdefault(key, []).append(build)
+    shares = [[] for _ in range(n_workers)]
+    for builds in sorted(together.values(), key=len, reverse=True):
+        min(shares, key=len).extend(builds)
+    return shares
 
 
 @pytest.fixture(scope="module")
