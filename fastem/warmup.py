@@ -39,7 +39,7 @@ def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
         Of the data; models of symbols and counts are compiled for int64 alone.
     models : sequence of str
         Names of fastem's classes. Mixtures alone by default, and k-means with them;
-        chains take some half a minute, once for all hidden Markov models.
+        chains take up to a minute, once for all hidden Markov models.
 
     Raises
     ------
