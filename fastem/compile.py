@@ -8,6 +8,7 @@ sources are loaded from the cache by the next process.
 
 import contextlib
 import functools
+import gc
 import hashlib
 import os
 import threading
@@ -279,13 +280,26 @@ def _compile(function, signature, **options):
     identity = f"{source_digest()} {signature}"
     function.__qualname__ += f".{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     options |= {"nogil": True, "error_model": "numpy", "fastmath": REASSOCIATE}
+    with _no_garbage_collection():
+        try:
+            return njit([signature], cache=True, **options)(function)
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, RuntimeError) and "locator" not in str(error):
+                raise
+            _warn_without_cache()
+            return njit([signature], **options)(function)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection():
+    """Do not search for garbage meanwhile: Numba allocates much and drops little."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        return njit([signature], cache=True, **options)(function)
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and "locator" not in str(error):
-            raise
-        _warn_without_cache()
-        return njit([signature], **options)(function)
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @functools.cache

@@ -187,7 +187,7 @@ def unpack(packed):
 
 # Inlined, lest all of the tuple is copied where a few numbers of it are wanted
 # (measured in what chains call once a tile: 0.3 ns a step).
-@overload(unpack, jit_options={"forceinline": True})
+@overload(unpack, jit_options={"forceinline": True, "pipeline_class": CalleeCompiler})
 def _overload_unpack(packed):
     return lambda packed: _load(packed)
 

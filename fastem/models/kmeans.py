@@ -299,8 +299,8 @@ def make_seeding(dtype):
     arguments = (
         data_type(dtype, 2),
         data_type(dtype, 1),
-        data_type(dtype, 1),
-        data_type(dtype, 1),
+        typeof(np.empty(1, dtype)),
+        typeof(np.empty(1, dtype)),
         typeof(np.empty((1, 1), dtype)),
         types.int64,
         typeof(np.empty(1, dtype)),
