@@ -122,13 +122,15 @@ def log_density(tile_params, scratch, out):
 
 @tile_function
 def _copy_leading(n, tile_params, bounds):
-    bounds.size[:] = 0.0
+    bounds.size[:2], bounds.size[2] = 0.0, np.inf
     for k in range(tile_params.log_norm.size):
         for i in range(n):
-            bounds.whitening[k, i] = tile_params.whitening[k, i]
-            bounds.shift[k, i] = tile_params.shift[k, i]
-            bounds.size[0] = max(bounds.size[0], abs(bounds.whitening[k, i]))
+            entry, shift = tile_params.whitening[k, i], tile_params.shift[k, i]
+            bounds.whitening[k, i], bounds.shift[k, i] = entry, shift
+            bounds.size[0] = max(bounds.size[0], bounds.whitening[k, i])
             bounds.size[1] = max(bounds.size[1], abs(bounds.shift[k, i]))
+            if i < tile_params.origin.size:  # not of padding
+                bounds.size[2] = min(bounds.size[2], bounds.whitening[k, i])
 
 
 @tile_function

@@ -9,16 +9,15 @@ import numpy as np
 
 from fastem.compile import tile_subroutine
 from fastem.kernels.pruning import (
+    FEW_LANES,
     REST,
     copy_best,
-    keep_better,
+    finish_all_of,
     set_likeliest,
     sort_lanes,
 )
 from fastem.kernels.tiles import LANES, STRIDE
 
-# Of so many lanes all densities take less than bounds of those of all lanes.
-FEW_LANES = LANES // 32
 # Tiles to go without guesses where one was of no use for few lanes' sake.
 SHORT_REST = 3
 
@@ -45,7 +44,7 @@ def set_likeliest_by_guess(
     """
     n_open = _guess_all(FEW_LANES, guess, finish, tile_params, scratch, out)
     if n_open <= FEW_LANES:
-        _finish_all_of(n_open, finish, tile_params, scratch, out)
+        finish_all_of(n_open, finish, tile_params, scratch, out)
         copy_best(scratch.bounds, largest, best)
         return
     set_likeliest(
@@ -116,18 +115,3 @@ def _keep_sure(sure_above, out, bounds):
         bounds.open_lanes[np.uint64(count)] = b
         count += not p >= sure_above[k]
     return count
-
-
-@tile_subroutine
-def _finish_all_of(n_open, finish, tile_params, scratch, out):
-    """Set all log densities of open lanes, and their largest."""
-    bounds, count = scratch.bounds, 0
-    lanes, components = bounds.lanes, bounds.components
-    for k in range(tile_params.log_norm.size):
-        for b in bounds.open_lanes[:n_open]:
-            lanes[count], components[count] = b, k
-            count += 1
-        if count > LANES or k == tile_params.log_norm.size - 1:
-            finish(lanes[:count], components[:count], tile_params, scratch, out)
-            keep_better(lanes[:count], components[:count], out, bounds)
-            count = 0

@@ -14,7 +14,7 @@ import numpy as np
 from fastem.compile import allocating_function, tile_subroutine
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
-from fastem.kernels.sparse import list_above
+from fastem.kernels.sparse import list_above, list_positive
 from fastem.kernels.tiles import LANES, STRIDE
 
 # exp(-SHARE_MARGIN) is less than the share of a row that is negligible.
@@ -24,6 +24,8 @@ LABEL_MARGIN = 2.0**-10
 DENSITY_ROUNDING = 1 + 2.0**-30
 # Where pruning spared less than half the work, so many tiles go without it.
 REST = 15
+# Of so many lanes all densities take less than bounds of those of all lanes.
+FEW_LANES = LANES // 32
 # Beyond this float32 may overflow.
 FARTHEST = -1e30
 # Components are guessed by so many features, a multiple of four.
@@ -40,7 +42,8 @@ class Bounds(NamedTuple):
     guess_rest: np.ndarray  # (1,): tiles to go before guesses are
     n_pooled: np.ndarray  # (1,): how many features there are products for
     ahead: np.ndarray  # (1,): where the rows of the next tile lie, or zero
-    size: np.ndarray  # (2,): largest sum of a row's entries, largest shift
+    # (3,): largest sum of a row's entries, largest shift, smallest entry of a diagonal
+    size: np.ndarray
     log_norm: np.ndarray  # (K,), K a multiple of four; padding is never best
     whitening: np.ndarray
     shift: np.ndarray  # (K, D)
@@ -73,7 +76,7 @@ def allocate_bounds(tile_params):
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
-        np.zeros(2),
+        np.zeros(3),
         np.full(n_rows, -np.inf, np.float32),
         np.zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
         np.zeros((n_rows, n_features), np.float32),
@@ -177,22 +180,60 @@ def set_likeliest_by_all_terms(
         return
     n = tile_params.centers.shape[1]
     _bound_all(n, copy_leading, load_leading, bound, tile_params, scratch)
-    _set_error(bounds)
-    slack = _slack(bounds)
-    for b in range(LANES):
-        bounds.largest[b] = -_largest_norm(-bounds.least[b], bounds.error[b], slack)
-        bounds.best[b] = bounds.likely[b]
-    if not _set_least(LABEL_MARGIN, bounds):
+    n_open = _list_close(bounds)
+    if n_open > FEW_LANES:
         bounds.rest[0] = REST
         compare_all(log_density, tile_params, scratch, out, largest, best)
         return
-    n_open = list_above(bounds.second, bounds.least, bounds.open_lanes)
+    for b in range(LANES):
+        largest[b], best[b] = bounds.least[b], bounds.likely[b]
     for b in bounds.open_lanes[:n_open]:
-        bounds.largest[b] = -np.inf
-    finished = _finish_open(n_open, finish, tile_params, scratch, out)
-    if 4 * finished > LANES:
-        bounds.rest[0] = REST
-    copy_best(bounds, largest, best)
+        bounds.largest[b], bounds.best[b] = -np.inf, best[b]
+    finish_all_of(n_open, finish, tile_params, scratch, out)
+    for b in bounds.open_lanes[:n_open]:
+        largest[b], best[b] = bounds.largest[b], bounds.best[b]
+
+
+@tile_subroutine
+def _list_close(bounds):
+    """List the lanes of which, by all terms, the second component may be the likeliest.
+
+    Let -u and -v be the two highest of a lane, and e what rounding may have added to a
+    whitened row's norm: the second is not if root(v) > root(u) + 2 e, but for the
+    slack. Now e <= f (widest |x| + farthest), as ``_set_error`` says, and the row is no
+    longer than its whitened norm allows: ``narrowest |x| <= root(u) + e + root(n)
+    farthest``. So e <= a + c root(u), and since 2 root(u) <= u / root(n) + root(n) it
+    takes no root to see that v is large enough.
+    """
+    n, slack = bounds.n_leading[0], np.float64(_slack(bounds))
+    root_n, (widest, farthest, narrowest) = np.sqrt(float(n)), bounds.size
+    factor = (n + 4) * ROUNDING * root_n
+    steep = factor * widest / narrowest
+    c = slack * steep / (1 - steep) if 2 * steep < 1 else np.inf
+    a = (c * root_n + 2 * factor) * farthest
+    slope = slack**2 * (1 + 2 * c) * (1 + 2 * c + 2 * a / root_n)
+    constant = slack**2 * (2 * a * (1 + 2 * c) * root_n + 4 * a**2)
+    slope, constant = np.float32(slope), np.float32(constant + slope * LABEL_MARGIN)
+    highest, second, close = bounds.least, bounds.second, bounds.error
+    for b in range(LANES):
+        clear = second[b] < slope * highest[b] - constant
+        close[b] = np.float32(0) if clear else np.float32(1)
+    return list_positive(close, bounds.open_lanes)
+
+
+@tile_subroutine
+def finish_all_of(n_open, finish, tile_params, scratch, out):
+    """Set all log densities of open lanes, and their largest."""
+    bounds, count = scratch.bounds, 0
+    lanes, components = bounds.lanes, bounds.components
+    for k in range(tile_params.log_norm.size):
+        for b in bounds.open_lanes[:n_open]:
+            lanes[count], components[count] = b, k
+            count += 1
+        if count > LANES or k == tile_params.log_norm.size - 1:
+            finish(lanes[:count], components[:count], tile_params, scratch, out)
+            keep_better(lanes[:count], components[:count], out, bounds)
+            count = 0
 
 
 @tile_subroutine
