@@ -27,8 +27,10 @@ from fastem.lowering import (
     CalleeCompiler,
     OptimizingCalleeCompiler,
     Packed,
+    call,
     pack,
     take_next,
+    unpack,
 )
 
 # Reassociation lets LLVM vectorise sums. Never nnan or ninf: EM works with -inf, and a
@@ -148,41 +150,26 @@ def data_type(dtype, ndim, layout="A"):
     return types.Array(getattr(types, dtype), ndim, layout, readonly=True)
 
 
-_PART = types.void(types.int64, types.int64)
-_LOOP = types.void(types.FunctionType(_PART), types.int64, types.int64, types.int64)
+# The address of a part's code, how many parts and threads, and the parts' arguments.
+_PARTS = Packed((types.int64,) * 4)
 
 
-class _MachineCode(types.WrapperAddressProtocol):
-    """A compiled function as an address, which compiled code can be handed to call."""
-
-    def __init__(self, dispatcher, compiled_for, signature):
-        compiled = dispatcher.get_compile_result(compiled_for)
-        name = compiled.fndesc.llvm_cfunc_wrapper_name
-        self._dispatcher = dispatcher
-        self._address = compiled.library.get_pointer_to_function(name)
-        self._signature = signature
-
-    def __wrapper_address__(self):
-        return self._address
-
-    def signature(self):
-        return self._signature
-
-
-def _loop(run_part, n_parts, n_threads, packed):
+def _loop(packed, _):
+    run_part, n_parts, _, arguments = unpack(packed)
     for part in range(n_parts):
-        run_part(packed, part)
+        call(run_part, arguments, part)
 
 
-def _parallel_loop(run_part, n_parts, n_threads, packed):
+def _parallel_loop(packed, _):
     # Each thread takes the next part when it is done with one: one that wakes late, or
     # whose core others use, is not waited for with half of the parts (measured beside a
     # busy process on two cores: 54 to 39 ms).
+    run_part, n_parts, n_threads, arguments = unpack(packed)
     following = np.zeros(1, np.int64)
     for _ in prange(n_threads):
         part = take_next(following)
         while part < n_parts:
-            run_part(packed, part)
+            call(run_part, arguments, part)
             part = take_next(following)
 
 
@@ -190,17 +177,16 @@ def _parallel_loop(run_part, n_parts, n_threads, packed):
 def _make_loop(parallel):
     """Build the loop over the parts of any kernel."""
     function = _parallel_loop if parallel else _loop
-    return _MachineCode(_compile(function, _LOOP, parallel=parallel), _LOOP, _LOOP)
+    return callee(_PARTS, types.int64, {"parallel": parallel})(function)
 
 
 def _make_enter(arguments):
     """Build what packs the arguments of one kernel and enters that loop."""
 
     def enter(loop, run_part, n_parts, n_threads, arguments):
-        loop(run_part, n_parts, n_threads, pack(arguments))
+        call(loop, pack((run_part, n_parts, n_threads, pack(arguments))), 0)
 
-    functions = types.FunctionType(_LOOP), types.FunctionType(_PART)
-    return _compile(enter, types.void(*functions, types.int64, types.int64, arguments))
+    return _compile(enter, types.void(*(types.int64,) * 4, arguments))
 
 
 def launch_threads():
@@ -212,8 +198,8 @@ def parallel_kernel(*arguments):
     """Compile ``run_part(packed, part)`` to ``run(n_parts, *arguments)``.
 
     A part begins with ``... = unpack(packed)``. All kernels share one parallel loop,
-    which calls parts through their address: Numba optimises a parallel loop's body
-    three times over.
+    which calls parts at their address: Numba optimises a parallel loop's body three
+    times over.
 
     One explicit signature: see :func:`data_type` for what it takes without a twin.
     """
@@ -222,8 +208,7 @@ def parallel_kernel(*arguments):
         if JIT_DISABLED:
             return functools.partial(_run_in_python, run_part)
         packed = Packed(arguments)
-        signature = types.void(packed, types.int64)
-        code = _MachineCode(_compile(run_part, signature), signature, _PART)
+        code = callee(packed, types.int64, {})(run_part)
         enter = _make_enter(packed.members)
         loop, parallel_loop = _make_loop(parallel=False), _make_loop(parallel=True)
 
@@ -256,7 +241,7 @@ def serial_kernel(*arguments, returns=types.void):
 
 
 def callee(first, second, options=BORROWING):
-    """Compile a function that kernels :func:`~fastem.lowering.call` to its address.
+    """Compile a function that others :func:`~fastem.lowering.call` to its address.
 
     It takes two numbers or packed tuples and returns nothing. By default it does not
     count references. Without the JIT it stays what it is.
@@ -266,9 +251,11 @@ def callee(first, second, options=BORROWING):
         if JIT_DISABLED:
             return function
         signature = types.void(first, second)
-        code = _MachineCode(_compile(function, signature, **options), signature, _PART)
-        _known_by_address.append(code)
-        return code.__wrapper_address__()
+        dispatcher = _compile(function, signature, **options)
+        compiled = dispatcher.get_compile_result(signature)
+        _known_by_address.append(dispatcher)
+        name = compiled.fndesc.llvm_cfunc_wrapper_name
+        return compiled.library.get_pointer_to_function(name)
 
     return decorate
 
