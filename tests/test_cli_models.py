@@ -767,6 +767,15 @@ def test_lines_of_a_chain(data, out, all_lines):
     assert "iteration 3/3, log-likelihood -" in lines
 
 
+def test_a_line_when_a_fit_first_compiles(capsys):
+    with progress.fit_progress(max_iter=3) as monitor:
+        monitor.start(1)
+        for _ in range(2):
+            numba.njit(["int64(int64)"])(lambda x: x + 1)
+    said = "compiling kernels, which later processes will load\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a terminal to look at")
 @pytest.mark.parametrize("command", ["fit", "predict"])
 def test_a_bar_is_drawn_on_a_terminal(data, mixture, out, command):

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 
+import numba
 import numpy as np
 import pytest
 from rich.console import Console
@@ -623,6 +624,35 @@ class TestMonitors:
             "start 2/2, iteration 5/10, log-likelihood -1.25",
             "start 2/2, iteration 5/10, row 4,000/4,000, log-likelihood -1.25, "
             "4,000 rows/s, at most 0:00:04 left",
+        ]
+
+    def test_progress_says_what_it_waits_for(self, monkeypatch):
+        """Once, however many functions a kernel is made of, and not of the pace."""
+        now, shown = [0.0], []
+        monkeypatch.setattr(monitors.time, "monotonic", lambda: now[0])
+
+        class Lines(ProgressMonitor):
+            def show(self):
+                shown.append(self.text)
+
+        lines = Lines(max_iter=2)
+        with lines.saying_what_compiles():
+            lines.start(1)
+            lines.begin_init(0)
+            lines.rows(0, 100)
+            called = numba.njit(lambda x: x + 1)
+            numba.njit(["int64(int64)"])(lambda x: called(x))
+            lines.rows(0, 100)
+            now[0] += 2
+            lines.rows(100, 100)
+        numba.njit(["int64(int64)"])(lambda x: x + 2)
+        assert shown == [
+            "iteration 0/2",
+            "iteration 0/2",
+            "compiling kernels, which later processes will load",
+            "iteration 0/2",
+            "iteration 0/2",
+            "iteration 0/2, row 100/100, 50 rows/s, at most 0:00:02 left",
         ]
 
     def test_progress_where_rows_are_not_known(self, monkeypatch):

@@ -17,6 +17,7 @@ class _LineMonitor(ProgressMonitor):
 
     def __init__(self, max_iter, measure):
         self._shown, self._measure = time.monotonic(), measure
+        self._has_compiled = False
         super().__init__(max_iter)
 
     def end_init(self, lower_bound, converged):
@@ -28,9 +29,11 @@ class _LineMonitor(ProgressMonitor):
         )
 
     def show(self):
-        """Print where the fit is, if it is time."""
-        if time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
+        """Print where the fit is, if it is time or first has to compile."""
+        begins = self.is_compiling and not self._has_compiled
+        if begins or time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
             self._shown = time.monotonic()
+            self._has_compiled |= self.is_compiling
             note(self.text)
 
 
@@ -38,10 +41,14 @@ class _LineMonitor(ProgressMonitor):
 def fit_progress(max_iter, measure="log-likelihood"):
     """Yield a monitor that shows a fit; ``measure`` is what starts come to."""
     if not _can_draw():
-        yield _LineMonitor(max_iter, measure)
+        with _LineMonitor(max_iter, measure).saying_what_compiles() as monitor:
+            yield monitor
         return
-    with _drawing(*BarMonitor.columns()) as progress:
-        yield BarMonitor(max_iter, progress)
+    with (
+        _drawing(*BarMonitor.columns()) as progress,
+        BarMonitor(max_iter, progress).saying_what_compiles() as monitor,
+    ):
+        yield monitor
 
 
 @contextmanager

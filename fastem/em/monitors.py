@@ -1,8 +1,11 @@
 """What watches a fit. A monitor has the methods of :class:`SilentMonitor`."""
 
+import contextlib
 import logging
 import time
 from datetime import timedelta
+
+from numba.core import event
 
 # It has no handler, not even one that does nothing: that would also silence the
 # warnings of hidden Markov models, which show without one, as hmmlearn's do.
@@ -159,6 +162,7 @@ class ProgressMonitor(SilentMonitor):
     def __init__(self, max_iter):
         self.max_iter = max_iter
         self.n_init, self.init = 1, 0
+        self._n_compiled = 0
         self._begin()
 
     def _begin(self):
@@ -186,6 +190,28 @@ class ProgressMonitor(SilentMonitor):
         self.n_iter, self.n_read, self.log_likelihood = n_iter, 0, lower_bound
         self.show()
 
+    @contextlib.contextmanager
+    def saying_what_compiles(self):
+        """Say within a ``with`` block when the fit waits for Numba."""
+        with event.install_listener("numba:compile", _Compilations(self)):
+            yield self
+
+    def compiles(self, begun):
+        """Note that a function begins to be compiled, or that it is done.
+
+        Those it calls are compiled meanwhile. What that took says nothing of the pace.
+        """
+        self._n_compiled += 1 if begun else -1
+        if self._n_compiled == int(begun):  # it is the first, or the last
+            if self._since is not None:
+                self._since = time.monotonic(), self.passes
+            self.show()
+
+    @property
+    def is_compiling(self):
+        """Whether the fit waits for Numba."""
+        return self._n_compiled > 0
+
     @property
     def passes(self):
         """Passes of this start over its rows so far, with the part of the last one."""
@@ -194,6 +220,8 @@ class ProgressMonitor(SilentMonitor):
     @property
     def text(self):
         """What there is to say: start, iteration, rows, log-likelihood, pace, rest."""
+        if self.is_compiling:
+            return "compiling kernels, which later processes will load"
         texts = [f"iteration {self.n_iter}/{self.max_iter}"]
         if self.n_init > 1:
             texts.insert(0, f"start {self.init + 1}/{self.n_init}")
@@ -214,6 +242,19 @@ class ProgressMonitor(SilentMonitor):
 
     def show(self):
         """Show where the fit is."""
+
+
+class _Compilations(event.Listener):
+    """Tells a monitor of what Numba compiles, and not of what it loads."""
+
+    def __init__(self, monitor):
+        self._monitor = monitor
+
+    def on_start(self, event):
+        self._monitor.compiles(True)
+
+    def on_end(self, event):
+        self._monitor.compiles(False)
 
 
 class BarMonitor(ProgressMonitor):
