@@ -279,7 +279,10 @@ def _compile(function, signature, **options):
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    """Do not search for garbage meanwhile: Numba allocates much and drops little."""
+    """Do not search for garbage meanwhile: Numba allocates much and drops little.
+
+    Measured in a first fit of a mixture: 2.3 s of 26, for 100 MB that are freed later.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
