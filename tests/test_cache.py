@@ -1,6 +1,7 @@
 """Compiled kernels: kept on disk, found again, never stale, and never in the way."""
 
 import functools
+import gc
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 import fastem
@@ -251,6 +253,19 @@ print(json.dumps(Compiled.names))
     assert run(script, site, NUMBA_CACHE_DIR=str(cache)) == []
     assert not cache.exists() or not contents(cache)
     assert not list(site.rglob("*.nb[ic]"))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_left_as_it_was(enabled):
+    """Also where a function cannot be compiled."""
+    kernel = fastem_compile.serial_kernel(numba.types.int64)
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(numba.TypingError):
+            kernel(lambda x: x.nothing)
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 def test_after_warmup_nothing_compiles():
