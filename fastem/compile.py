@@ -177,7 +177,7 @@ def _parallel_loop(packed, _):
 def _make_loop(parallel):
     """Build the loop over the parts of any kernel."""
     function = _parallel_loop if parallel else _loop
-    return callee(_PARTS, types.int64, {"parallel": parallel})(function)
+    return callee(_PARTS, types.int64, options={"parallel": parallel})(function)
 
 
 def _make_enter(arguments):
@@ -208,7 +208,7 @@ def parallel_kernel(*arguments):
         if JIT_DISABLED:
             return functools.partial(_run_in_python, run_part)
         packed = Packed(arguments)
-        code = callee(packed, types.int64, {})(run_part)
+        code = callee(packed, types.int64, options={})(run_part)
         enter = _make_enter(packed.members)
         loop, parallel_loop = _make_loop(parallel=False), _make_loop(parallel=True)
 

@@ -51,7 +51,7 @@ class Bounds(NamedTuple):
     offset: np.ndarray  # (K,)
     tile: np.ndarray
     bound: np.ndarray  # of each component and lane that is not finished
-    error: np.ndarray  # of each lane, as _set_error says
+    error: np.ndarray  # of each lane, as _set_error says, or whether it is close
     least: np.ndarray  # the highest bound, then what others must exceed
     largest: np.ndarray  # each lane's largest density so far, not in float32
     best: np.ndarray  # its component
@@ -202,8 +202,9 @@ def _list_close(bounds):
     whitened row's norm: the second is not if root(v) > root(u) + 2 e, but for the
     slack. Now e <= f (widest |x| + farthest), as ``_set_error`` says, and the row is no
     longer than its whitened norm allows: ``narrowest |x| <= root(u) + e + root(n)
-    farthest``. So e <= a + c root(u), and since 2 root(u) <= u / root(n) + root(n) it
-    takes no root to see that v is large enough.
+    farthest``. So e <= a + c root(u), if f widest is less than half of narrowest, and
+    since 2 root(u) <= u / root(n) + root(n) it takes no root to see that v is large
+    enough. Otherwise, and for what float32 cannot hold, nothing is clear.
     """
     n, slack = bounds.n_leading[0], np.float64(_slack(bounds))
     root_n, (widest, farthest, narrowest) = np.sqrt(float(n)), bounds.size

@@ -149,7 +149,7 @@ def make_emissions(family):
 
 
 def _make_release(packed):
-    @callee(packed, types.int64, {})
+    @callee(packed, types.int64, options={})
     def release(kept, _):
         drop(kept)
 
