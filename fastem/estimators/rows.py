@@ -84,12 +84,12 @@ def check_features(estimator, source, *, reset):
         )
 
 
-def refuse_bad_rows(X, name, first_row):
+def refuse_bad_rows(X, name, numbers):
     """Raise a ValueError if rows are not finite; the first is named.
 
-    ``first_row`` is the number of the first of them, None if they are a sample.
+    ``numbers`` is that of the first of them, or of each, None if it is not known.
     """
-    check_finite(X, name, first_row)
+    check_finite(X, name, numbers)
 
 
 def _block_weights(sample_weight, source):

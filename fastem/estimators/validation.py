@@ -45,10 +45,11 @@ def features_kept_on_error(estimator):
         raise
 
 
-def check_finite(X, name, first_row=0):
+def check_finite(X, name, numbers=0):
     """Raise a ValueError that names the first NaN or infinity of a 2-D array.
 
-    Rows count from ``first_row``; with None, which row it is remains unsaid.
+    Rows are numbered from ``numbers`` on, or by it, (N,); with None, which row it is
+    remains unsaid.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum(dtype=X.dtype)):
@@ -60,8 +61,9 @@ def check_finite(X, name, first_row=0):
             value = X[row, column]
             what = "NaN" if np.isnan(value) else "infinity"
             where = f"column {column}"
-            if first_row is not None:
-                where = f"row {first_row + row}, {where}"
+            if numbers is not None:
+                number = numbers[row] if np.ndim(numbers) else numbers + row
+                where = f"row {number}, {where}"
             raise ValueError(
                 f"Input {name} contains {what}: the first is at {where}. Remove or "
                 "impute such values first."

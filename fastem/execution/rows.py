@@ -92,8 +92,8 @@ class BlockRows(_Here):
     source : Source
     weight : ndarray of shape (N,), of size zero for ones
     check : callable
-        ``check(X, name, first_row)`` raises what is wrong with rows that led to
-        something odd.
+        ``check(X, name, numbers)`` raises what is wrong with rows that led to
+        something odd; their numbers are those of all, of the first, or None.
     """
 
     def __init__(self, source, weight, check):
@@ -150,7 +150,7 @@ class BlockRows(_Here):
         wanted = _sample_size(self, n_components)
         X, rows, n_rows = sample_rows(self.data, wanted, random_state)
         self._count(n_rows)
-        self._check(X, self.data.name, None)
+        self._check(X, self.data.name, rows)
         return X, self._weight_of(rows)
 
     def _weight_of(self, rows):
