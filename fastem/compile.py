@@ -16,7 +16,6 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-import numpy as np
 from llvmlite.binding import get_host_cpu_features
 from numba import config, get_num_threads, njit, prange, types
 from numba.extending import register_jitable
@@ -165,7 +164,7 @@ def _parallel_loop(packed, _):
     # whose core others use, is not waited for with half of the parts (measured beside a
     # busy process on two cores: 54 to 39 ms).
     run_part, n_parts, n_threads, arguments = unpack(packed)
-    following = np.zeros(1, np.int64)
+    following = pack((0,))
     for _ in prange(n_threads):
         part = take_next(following)
         while part < n_parts:

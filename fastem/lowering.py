@@ -204,11 +204,12 @@ def _load(typing_context, packed):
 
 
 @intrinsic
-def take_next(typing_context, counter):
-    """Return the first number of an array, one more for each thread that asks."""
+def take_next(typing_context, packed):
+    """Return the number that was packed, one more for each thread that asks."""
 
     def generate(context, builder, signature, arguments):
-        place = context.make_array(counter)(context, builder, arguments[0]).data
-        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "monotonic")
+        number = ir.IntType(64)
+        place = builder.inttoptr(arguments[0], number.as_pointer())
+        return builder.atomic_rmw("add", place, number(1), "monotonic")
 
-    return types.int64(counter), generate
+    return types.int64(packed), generate

@@ -11,6 +11,7 @@ import numpy as np
 from fastem.compile import allocating_function, tile_function
 from fastem.families.family import Family, without_center
 from fastem.families.gaussian import EMPTY_SHARE, add_slots
+from fastem.kernels.memory import zeros
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, padded
 
 # Up to so many symbols, a masked pass for each beats adding lane by lane (measured: 0.2
@@ -63,7 +64,7 @@ class CategoricalStatistics(NamedTuple):
 @allocating_function
 def allocate(tile_params):
     """Return the working memory of one part."""
-    return CategoricalScratch(np.zeros(LANES, np.uint64))
+    return CategoricalScratch(zeros(LANES, np.uint64))
 
 
 @tile_function

@@ -7,6 +7,7 @@ import numpy as np
 from fastem.compile import allocating_function, tile_function, tile_subroutine
 from fastem.kernels.guessing import set_likeliest_by_guess, set_sole
 from fastem.kernels.lanes import WIDE
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.products import set_scaled_norms
 from fastem.kernels.pruning import (
     GUESSED_FEATURES,
@@ -57,13 +58,13 @@ def allocate(tile_params):
     """Return the working memory of one part."""
     n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
     return DiagScratch(
-        np.zeros(tile_params.centers.shape[1] * STRIDE, dtype),
-        np.zeros(1, np.bool_),
-        np.zeros(1, np.int64),
-        np.zeros((LANES, n_features), dtype),
-        np.zeros(n_features, dtype),
-        np.zeros(n_features, dtype),
-        np.empty(LANES, np.int64),
+        zeros(tile_params.centers.shape[1] * STRIDE, dtype),
+        zeros(1, np.bool_),
+        zeros(1, np.int64),
+        zeros((LANES, n_features), dtype),
+        zeros(n_features, dtype),
+        zeros(n_features, dtype),
+        empty(LANES, np.int64),
         allocate_bounds(tile_params),
     )
 
@@ -88,8 +89,8 @@ def load(X, start, stop, tile_params, scratch):
         scratch.turned[0] = True
     else:
         load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
-        scratch.origin[:] = 0
-        scratch.inverse_scale[:] = 1
+        for i in range(origin.size):
+            scratch.origin[i], scratch.inverse_scale[i] = 0, 1
 
 
 @tile_subroutine

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.pruning import Bounds, allocate_bounds
 from fastem.kernels.sparse import PENDING_STRIDE
 from fastem.kernels.tiles import LANES, STRIDE, load_tile
@@ -109,13 +110,13 @@ def allocate(tile_params):
     n_components, n_features = tile_params.centers.shape
     dtype = tile_params.centers.dtype
     return GaussianScratch(
-        np.zeros(n_features * STRIDE, dtype),
-        np.empty((n_features, STRIDE), dtype),
-        np.zeros(n_features * STRIDE, dtype),
-        np.empty((n_components, n_features, PENDING_STRIDE), dtype),
-        np.zeros(n_components, np.int64),
-        np.empty(LANES, np.int64),
-        np.empty(LANES, dtype),
+        zeros(n_features * STRIDE, dtype),
+        empty((n_features, STRIDE), dtype),
+        zeros(n_features * STRIDE, dtype),
+        empty((n_components, n_features, PENDING_STRIDE), dtype),
+        zeros(n_components, np.int64),
+        empty(LANES, np.int64),
+        empty(LANES, dtype),
         allocate_bounds(tile_params),
     )
 

@@ -69,7 +69,7 @@ def log_density(tile_params, scratch, out):
 
 @tile_function
 def _copy_leading(n, tile_params, bounds):
-    bounds.size[:] = 0.0
+    bounds.size[0] = bounds.size[1] = 0.0
     for k in range(tile_params.log_norm.size):
         for i in range(n):
             total = 0.0

@@ -21,6 +21,7 @@ from fastem.families.gaussian import (
 )
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.responsibilities import (
     LOWEST_FLOAT32,
     LOWEST_FLOAT64,
@@ -111,9 +112,9 @@ def mixture_of(family):
             # Sized by the centres, which lie here under the same name. Arrays returned
             # by a tile function are not counted, and here a reference would be dropped.
             inner_allocate(tile_params),
-            np.zeros(log_norm.size * STRIDE, log_norm.dtype),
-            np.empty(LANES, log_norm.dtype),
-            np.empty(LANES, log_norm.dtype),
+            zeros(log_norm.size * STRIDE, log_norm.dtype),
+            empty(LANES, log_norm.dtype),
+            empty(LANES, log_norm.dtype),
         )
 
     @tile_function

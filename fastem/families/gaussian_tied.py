@@ -31,6 +31,7 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.families.repair import decompose_covariances
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.products import (
     add_lower_outer,
     add_outer,
@@ -104,15 +105,15 @@ def allocate(tile_params):
     size = tile_params.zeros.size * STRIDE
     dtype = tile_params.zeros.dtype
     return TiedScratch(
-        np.zeros(size, dtype),
-        np.empty(size, dtype),
-        np.empty(size, dtype),
-        np.empty(LANES, dtype),
-        np.empty((tile_params.zeros.size, STRIDE), dtype),
-        np.empty((1, tile_params.zeros.size, PENDING_STRIDE), dtype),
-        np.zeros(1, np.int64),
-        np.empty(LANES, np.int64),
-        np.empty(LANES, dtype),
+        zeros(size, dtype),
+        empty(size, dtype),
+        empty(size, dtype),
+        empty(LANES, dtype),
+        empty((tile_params.zeros.size, STRIDE), dtype),
+        empty((1, tile_params.zeros.size, PENDING_STRIDE), dtype),
+        zeros(1, np.int64),
+        empty(LANES, np.int64),
+        empty(LANES, dtype),
     )
 
 

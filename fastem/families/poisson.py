@@ -17,6 +17,7 @@ from scipy.special import gammaln
 from fastem.compile import allocating_function, tile_function
 from fastem.families.family import Family, without_center
 from fastem.families.gaussian import EMPTY_SHARE, LOG_2_PI, add_slots
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.products import add_outer, multiply_four
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, load_tile, padded
 from fastem.kernels.vecmath import log
@@ -84,9 +85,9 @@ def allocate(tile_params):
     """Return the working memory of one part."""
     dtype = tile_params.table.dtype
     return CountScratch(
-        np.zeros(tile_params.table.shape[1] * STRIDE, dtype),
-        np.zeros(4 * STRIDE, dtype),
-        np.empty(LANES, dtype),
+        zeros(tile_params.table.shape[1] * STRIDE, dtype),
+        zeros(4 * STRIDE, dtype),
+        empty(LANES, dtype),
     )
 
 

@@ -9,6 +9,7 @@ from numba.extending import intrinsic, overload
 
 from fastem.compile import TILE_OPTIONS, allocating_function, tile_function
 from fastem.kernels.lanes import CONTRACT, WIDE, open_arguments, spread
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.pruning import REST
 from fastem.kernels.registers import block_lanes, set_best_product
 from fastem.kernels.sparse import list_positive
@@ -45,14 +46,14 @@ def allocate_nearest(centers):
     """Return the working memory of one part."""
     size, dtype = centers.shape[1] * STRIDE, centers.dtype
     return Nearest(
-        np.zeros(size, dtype),
-        np.empty(LANES, dtype),
-        np.zeros(size, np.float32),
-        np.empty(LANES, np.float32),
-        np.empty(LANES, np.float32),
-        np.empty(LANES, np.float32),
-        np.empty(LANES, np.int64),
-        np.zeros(1, np.int64),
+        zeros(size, dtype),
+        empty(LANES, dtype),
+        zeros(size, np.float32),
+        empty(LANES, np.float32),
+        empty(LANES, np.float32),
+        empty(LANES, np.float32),
+        empty(LANES, np.int64),
+        zeros(1, np.int64),
     )
 
 
@@ -105,7 +106,8 @@ def _list_doubtful(n_rows, factors, scratch):
     """List the lanes that may have another best, or numbers beyond float32."""
     tile, doubt, lanes = scratch.float32_tile, scratch.doubt, scratch.lanes
     lead, zero, one = scratch.lead, np.float32(0), np.float32(1)
-    doubt[:] = zero
+    for b in range(LANES):
+        doubt[b] = zero
     for i in range(tile.size // STRIDE):
         x = tile[i * STRIDE : i * STRIDE + LANES]
         for b in range(LANES):

@@ -14,6 +14,7 @@ import numpy as np
 from fastem.compile import allocating_function, tile_subroutine
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
+from fastem.kernels.memory import empty, full, zeros
 from fastem.kernels.sparse import list_above, list_positive
 from fastem.kernels.tiles import LANES, STRIDE
 
@@ -70,30 +71,30 @@ def allocate_bounds(tile_params):
     dtype = tile_params.centers.dtype
     n_rows = (n_components + 3) // 4 * 4
     return Bounds(
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        np.zeros(3),
-        np.full(n_rows, -np.inf, np.float32),
-        np.zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
-        np.zeros((n_rows, n_features), np.float32),
-        np.zeros((n_rows, GUESSED_FEATURES), np.float32),
-        np.full(n_rows, -np.inf, np.float32),
-        np.zeros(n_features * STRIDE, np.float32),
-        np.empty(n_rows * STRIDE, np.float32),
-        np.empty(LANES, np.float32),
-        np.empty(LANES, np.float32),
-        np.empty(LANES, dtype),
-        np.empty(LANES, dtype),
-        np.empty(LANES, np.float32),
-        np.empty(LANES, np.float32),
-        np.empty(2 * LANES, np.int64),
-        np.empty(2 * LANES, np.int64),
-        np.empty(LANES, np.int64),
-        np.empty(n_components, np.int64),
+        zeros(1, np.int64),
+        zeros(1, np.int64),
+        zeros(1, np.int64),
+        zeros(1, np.int64),
+        zeros(1, np.int64),
+        zeros(1, np.int64),
+        zeros(3, np.float64),
+        full(n_rows, -np.inf, np.float32),
+        zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
+        zeros((n_rows, n_features), np.float32),
+        zeros((n_rows, GUESSED_FEATURES), np.float32),
+        full(n_rows, -np.inf, np.float32),
+        zeros(n_features * STRIDE, np.float32),
+        empty(n_rows * STRIDE, np.float32),
+        empty(LANES, np.float32),
+        empty(LANES, np.float32),
+        empty(LANES, dtype),
+        empty(LANES, dtype),
+        empty(LANES, np.float32),
+        empty(LANES, np.float32),
+        empty(2 * LANES, np.int64),
+        empty(2 * LANES, np.int64),
+        empty(LANES, np.int64),
+        empty(n_components, np.int64),
     )
 
 
@@ -324,7 +325,8 @@ def _finish_open(n_open, finish, tile_params, scratch, out):
         bound = bounds.bound[k * STRIDE : k * STRIDE + LANES]
         begin = count
         count += list_above(bound, least, lanes[begin:])
-        components[begin:count] = k
+        for pair in range(begin, count):
+            components[pair] = k
         if count > LANES or k == n_components - 1:
             finish(lanes[:count], components[:count], tile_params, scratch, out)
             keep_better(lanes[:count], components[:count], out, bounds)
@@ -378,7 +380,8 @@ def _set_error(bounds):
     row's own norm, which takes a quarter of the time.
     """
     n, error = bounds.n_leading[0], bounds.error
-    error[:] = 0
+    for b in range(LANES):
+        error[b] = 0
     for i in range(n):
         x = bounds.tile[i * STRIDE : i * STRIDE + LANES]
         for b in range(LANES):

@@ -15,6 +15,7 @@ from numba import get_thread_id, typeof, types
 
 from fastem.compile import launch_threads, parallel_kernel
 from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.memory import full, zeros
 from fastem.kernels.paths import best_scores, best_state, trace_back
 from fastem.kernels.steps import best_step
 from fastem.kernels.tiles import LANES, STRIDE
@@ -229,16 +230,16 @@ def make_decoder():
         n_core = cut.length // STEPS
         n_tiles = n_core + 2 * margin
         staged = stage_memory(X.n_features)
-        log_b = np.zeros(size * STRIDE)
+        log_b = zeros(size * STRIDE, np.float64)
         thread = get_thread_id() % workspace.shape[0]
         kept = workspace[thread]
-        message = np.full(size * STRIDE, -np.inf)
-        work = np.zeros(size * STRIDE)
-        top = np.zeros(LANES)
-        gain = np.zeros(LANES)
-        state = np.zeros(CHAINS)
-        tile_path = np.zeros(LANES)
-        plain_tile = np.zeros(n_tiles)
+        message = full(size * STRIDE, -np.inf, np.float64)
+        work = zeros(size * STRIDE, np.float64)
+        top = zeros(LANES, np.float64)
+        gain = zeros(LANES, np.float64)
+        state = zeros(CHAINS, np.float64)
+        tile_path = zeros(LANES, np.float64)
+        plain_tile = zeros(n_tiles, np.float64)
         first = todo[part] * cut.n_bundles // cut.n_slots
         last = (todo[part] + 1) * cut.n_bundles // cut.n_slots
         for bundle in range(first, last):

@@ -25,6 +25,7 @@ from fastem.kernels.kmeans import (
     distances_to_point,
     set_nearest,
 )
+from fastem.kernels.memory import empty, zeros
 from fastem.kernels.pruning import ROUNDING
 from fastem.kernels.responsibilities import weighted_sum
 from fastem.kernels.tiles import (
@@ -240,7 +241,7 @@ def make_lloyd(dtype):
     def add_part(packed, part):
         X, sample_weight, tiles, clusters = unpack(packed)
         scratch = allocate_nearest(tiles.centers)
-        tile_weight = np.empty(LANES, X.dtype)
+        tile_weight = empty(LANES, X.dtype)
         sums, weight = clusters.sums[part], clusters.weight[part]
         small = sums.size <= MASKED_MAX_SIZE
         first, last = part_tiles(X.shape[0], clusters.weight.shape[0], part)
@@ -273,8 +274,8 @@ def make_assign(dtype):
         n_features = tiles.centers.shape[1]
         scratch = allocate_nearest(tiles.centers)
         tile, best = scratch.tile, scratch.best
-        tile_weight = np.empty(LANES, X.dtype)
-        distance = np.empty(LANES, X.dtype)
+        tile_weight = empty(LANES, X.dtype)
+        distance = empty(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], out.inertia.size, part)
         for t in range(first, last):
             start = t * LANES
@@ -312,10 +313,10 @@ def make_seeding(dtype):
         X, sample_weight, origin, inverse_scale, points, update, closest, sums = unpack(
             packed
         )
-        tile = np.zeros(X.shape[1] * STRIDE, X.dtype)
-        tile_weight = np.empty(LANES, X.dtype)
-        tile_closest = np.zeros(LANES, X.dtype)
-        distance = np.empty(LANES, X.dtype)
+        tile = zeros(X.shape[1] * STRIDE, X.dtype)
+        tile_weight = empty(LANES, X.dtype)
+        tile_closest = zeros(LANES, X.dtype)
+        distance = empty(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], sums.shape[0], part)
         for t in range(first, last):
             start = t * LANES

@@ -22,6 +22,7 @@ from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
+from fastem.kernels.memory import empty, full, zeros
 from fastem.kernels.responsibilities import (
     NO_DENSITY,
     given_responsibilities,
@@ -233,10 +234,10 @@ def make_e_step(family_name, dtype):
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
         # Rows beyond the components stay zero, for families that work four at once.
-        p = np.zeros((n_components + 3) // 4 * 4 * STRIDE, X.dtype)
-        work = np.empty(3 * STRIDE, X.dtype)
-        tile_weight = np.empty(LANES, X.dtype)
-        log_likelihood = np.zeros(LANES, X.dtype)
+        p = zeros((n_components + 3) // 4 * 4 * STRIDE, X.dtype)
+        work = empty(3 * STRIDE, X.dtype)
+        tile_weight = empty(LANES, X.dtype)
+        log_likelihood = zeros(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], slots.log_likelihood.size, part)
         for t in range(first, last):
             start = t * LANES
@@ -296,10 +297,10 @@ def make_posterior(family_name, dtype):
         X, tile_params, out = unpack(packed)
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
-        p = np.empty(n_components * STRIDE, X.dtype)
-        work = np.empty(4 * STRIDE, X.dtype)
-        ones = np.ones(LANES, X.dtype)
-        lane_values = np.empty(LANES, X.dtype)
+        p = empty(n_components * STRIDE, X.dtype)
+        work = empty(4 * STRIDE, X.dtype)
+        ones = full(LANES, 1, X.dtype)
+        lane_values = empty(LANES, X.dtype)
         first, last = part_tiles(X.shape[0], out.n_odd.size, part)
         for t in range(first, last):
             start = t * LANES

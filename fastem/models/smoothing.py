@@ -10,6 +10,7 @@ from numba import get_thread_id, typeof, types
 from fastem.compile import launch_threads, parallel_kernel
 from fastem.kernels import chains, log_chains
 from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.memory import zeros
 from fastem.kernels.tiles import LANES, STRIDE, padded
 from fastem.lowering import unpack
 from fastem.models.chain_tiles import (
@@ -233,12 +234,12 @@ def make_smoother(recursions):
         staged = stage_memory(X.n_features)
         thread = get_thread_id() % workspace.shape[0]
         kept = workspace[thread]
-        message = np.zeros(size * STRIDE)
+        message = zeros(size * STRIDE, np.float64)
         # Families take responsibilities by four rows at least.
-        gamma = np.zeros(max(4, size) * STRIDE)
-        v = np.zeros(size * STRIDE)
-        largest = np.zeros(LANES)
-        plain_tile = np.zeros(n_tiles)
+        gamma = zeros(max(4, size) * STRIDE, np.float64)
+        v = zeros(size * STRIDE, np.float64)
+        largest = zeros(LANES, np.float64)
+        plain_tile = zeros(n_tiles, np.float64)
         slot = todo[part]
         backwards = (accumulates > 0) | (out.smoothed.size > 0)
         total = sums.transitions[slot]

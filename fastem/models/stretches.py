@@ -12,6 +12,7 @@ from numba import get_num_threads, types
 
 from fastem.compile import allocating_function, data_type, tile_function
 from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.memory import zeros
 from fastem.kernels.tiles import LANES, MAX_PARTS, STRIDE
 from fastem.models.observations import ROWS, Rows, fetch_tile, is_within
 
@@ -194,12 +195,12 @@ def split_tile(memory, n_lanes):
 def stage_memory(n_features):
     """Return the memory of one staged tile."""
     return Staged(
-        np.zeros((LANES, n_features)),
-        np.zeros(3, np.int64),
-        np.zeros(LANES),
-        np.zeros(LANES),
-        np.zeros(LANES),
-        np.zeros(1),
+        zeros((LANES, n_features), np.float64),
+        zeros(3, np.int64),
+        zeros(LANES, np.float64),
+        zeros(LANES, np.float64),
+        zeros(LANES, np.float64),
+        zeros(1, np.float64),
     )
 
 

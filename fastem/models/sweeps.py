@@ -7,6 +7,7 @@ from numba import get_thread_id, typeof, types
 
 from fastem.compile import parallel_kernel
 from fastem.kernels.chains import CHAINS, STEPS
+from fastem.kernels.memory import full, zeros
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.lowering import unpack
 from fastem.models.chain_tiles import condition
@@ -79,9 +80,9 @@ def make_sweep(steps):
         consecutive = Cut(STEPS, 0, 1, 1)
         staged = stage_memory(X.n_features)
         thread = get_thread_id() % len(emissions.kept)
-        log_b = np.zeros(chain.out.shape[0] * STRIDE)
-        message = np.full(n_states, start)
-        work = np.zeros(n_states)
+        log_b = zeros(chain.out.shape[0] * STRIDE, np.float64)
+        message = full(n_states, start, np.float64)
+        work = zeros(n_states, np.float64)
         n_tiles = (n_rows + LANES - 1) // LANES
         for t in range(n_tiles):
             tile = t if part == 0 else n_tiles - 1 - t

@@ -1,0 +1,105 @@
+"""Arrays that compiled code makes for itself.
+
+NumPy's own constructors do the same, but Numba compiles a function of each for every
+number of dimensions, type, constant size and set of flags: 28 in a first fit of a
+mixture, which take more than a second. These are written where they are called.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import for_range, memset, pack_array, unpack_tuple
+from numba.core.imputils import impl_ret_new_ref
+from numba.core.typing.npydecl import parse_dtype
+from numba.extending import lower_builtin, type_callable
+from numba.np.arrayobj import populate_array
+
+SIZE = ir.IntType(64)
+# Of lines of the cache, which vectors must not straddle.
+ALIGNMENT = 64
+
+
+def empty(shape, dtype):
+    """Return a new array; what is in it is anything."""
+    return np.empty(shape, dtype)
+
+
+def zeros(shape, dtype):
+    """Return a new array of zeros."""
+    return np.zeros(shape, dtype)
+
+
+def full(shape, value, dtype):
+    """Return a new array of one number."""
+    return np.full(shape, value, dtype)
+
+
+def _type_array(typing_context):
+    return lambda shape, dtype: _array_type(shape, dtype)
+
+
+def _type_full(typing_context):
+    return lambda shape, value, dtype: _array_type(shape, dtype)
+
+
+def _array_type(shape, dtype):
+    ndim = 1 if isinstance(shape, types.Integer) else len(shape)
+    return types.Array(parse_dtype(dtype), ndim, "C")
+
+
+def _lower_empty(context, builder, signature, arguments):
+    array = _allocate(context, builder, signature, arguments)
+    return _new_reference(context, builder, signature, array)
+
+
+def _lower_zeros(context, builder, signature, arguments):
+    array = _allocate(context, builder, signature, arguments)
+    memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
+    return _new_reference(context, builder, signature, array)
+
+
+def _lower_full(context, builder, signature, arguments):
+    array = _allocate(context, builder, signature, arguments)
+    entry = signature.return_type.dtype
+    value = context.cast(builder, arguments[1], signature.args[1], entry)
+    with for_range(builder, array.nitems) as loop:
+        builder.store(value, builder.gep(array.data, [loop.index]))
+    return _new_reference(context, builder, signature, array)
+
+
+def _allocate(context, builder, signature, arguments):
+    kind, shape = signature.args[0], arguments[0]
+    sizes = [shape] if isinstance(kind, types.Integer) else unpack_tuple(builder, shape)
+    array = context.make_array(signature.return_type)(context, builder)
+    entry = array.data.type.pointee
+    itemsize = SIZE(context.get_abi_sizeof(entry))
+    strides = [itemsize]
+    for size in reversed(sizes):
+        strides.append(builder.mul(strides[-1], size))
+    n_bytes, *strides = reversed(strides)
+    alignment = ir.IntType(32)(ALIGNMENT)
+    place = context.nrt.meminfo_alloc_aligned(builder, n_bytes, alignment)
+    data = context.nrt.meminfo_data(builder, place)
+    populate_array(
+        array,
+        data=builder.bitcast(data, entry.as_pointer()),
+        shape=pack_array(builder, sizes, SIZE),
+        strides=pack_array(builder, strides, SIZE),
+        itemsize=itemsize,
+        meminfo=place,
+    )
+    return array
+
+
+def _new_reference(context, builder, signature, array):
+    value = array._getvalue()
+    return impl_ret_new_ref(context, builder, signature.return_type, value)
+
+
+type_callable(empty)(_type_array)
+type_callable(zeros)(_type_array)
+type_callable(full)(_type_full)
+for _shape in (types.Integer, types.BaseTuple):
+    lower_builtin(empty, _shape, types.Any)(_lower_empty)
+    lower_builtin(zeros, _shape, types.Any)(_lower_zeros)
+    lower_builtin(full, _shape, types.Number, types.Any)(_lower_full)
