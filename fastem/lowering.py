@@ -15,12 +15,12 @@ from numba.core.cgutils import alloca_once_value
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.imputils import impl_ret_borrowed
+from numba.core.typing.templates import infer, infer_global, make_intrinsic_template
 from numba.extending import (
     NativeValue,
     box,
     intrinsic,
     models,
-    overload,
     register_model,
     unbox,
 )
@@ -72,6 +72,22 @@ class OptimizingCalleeCompiler(CalleeCompiler):
     _library = _OptimizedCallees
 
 
+def lowers(function):
+    """Let what is decorated, as an intrinsic is, write the code of calls of a function.
+
+    With ``overload`` each intrinsic that is a Python function, too, would be compiled
+    within a function of its own.
+    """
+
+    def decorate(define):
+        template = make_intrinsic_template(function, define, function.__name__)
+        infer(template)
+        infer_global(function, types.Function(template))
+        return define
+
+    return decorate
+
+
 class Packed(types.Type):
     """Where arguments of these types lie, one after another, as an integer."""
 
@@ -117,13 +133,8 @@ def keep(values):
     return values
 
 
-@overload(keep)
-def _overload_keep(values):
-    return lambda values: _allocate(values)
-
-
-@intrinsic
-def _allocate(typing_context, values):
+@lowers(keep)
+def _lower_keep(typing_context, values):
     def generate(context, builder, signature, arguments):
         (kind,), (members,) = signature.args, arguments
         size = context.get_abi_sizeof(members.type)
@@ -139,13 +150,8 @@ def drop(packed):
     """Let go of what was kept."""
 
 
-@overload(drop)
-def _overload_drop(packed):
-    return lambda packed: _free(packed)
-
-
-@intrinsic
-def _free(typing_context, packed):
+@lowers(drop)
+def _lower_drop(typing_context, packed):
     def generate(context, builder, signature, arguments):
         place = context.get_value_type(packed.members).as_pointer()
         place = builder.inttoptr(arguments[0], place)
@@ -161,13 +167,8 @@ def call(code, packed, argument):
     code(packed, argument)
 
 
-@overload(call, jit_options=BORROWING)
-def _overload_call(code, packed, argument):
-    return lambda code, packed, argument: _enter(code, packed, argument)
-
-
-@intrinsic
-def _enter(typing_context, code, packed, argument):
+@lowers(call)
+def _lower_call(typing_context, code, packed, argument):
     def generate(context, builder, signature, arguments):
         code, packed, argument = arguments
         if isinstance(signature.args[2], types.BaseTuple):
@@ -185,15 +186,8 @@ def unpack(packed):
     return packed
 
 
-# Inlined, lest all of the tuple is copied where a few numbers of it are wanted
-# (measured in what chains call once a tile: 0.3 ns a step).
-@overload(unpack, jit_options={"forceinline": True, "pipeline_class": CalleeCompiler})
-def _overload_unpack(packed):
-    return lambda packed: _load(packed)
-
-
-@intrinsic
-def _load(typing_context, packed):
+@lowers(unpack)
+def _lower_unpack(typing_context, packed):
     def generate(context, builder, signature, arguments):
         members = context.get_value_type(signature.return_type)
         place = builder.inttoptr(arguments[0], members.as_pointer())

@@ -13,6 +13,7 @@ from numba import config, njit
 from fastem.kernels import (
     lanes,
     maxima,
+    outer,
     products,
     registers,
     responsibilities,
@@ -162,15 +163,11 @@ def test_subtract_lower_norm(rng, dtype, size, width):
 def test_add_outer(rng, dtype, n_lanes, n_rows, n_columns):
     a = rng.normal(size=(LANES, n_rows)).astype(dtype)
     b = rng.normal(size=(LANES, n_columns)).astype(dtype)
+    a[n_lanes:], b[n_lanes:] = 0, 0
     total = rng.normal(size=n_rows * n_columns)
     want = total.reshape(n_rows, n_columns) + a[:n_lanes].T.astype(float) @ b[:n_lanes]
-    compiled(products.add_outer)(
-        to_tile(a).reshape(-1, STRIDE),
-        n_rows,
-        to_tile(b).reshape(-1, STRIDE),
-        n_columns,
-        n_lanes,
-        total,
+    compiled(outer.add_outer)(
+        to_tile(a), n_rows, to_tile(b), n_columns, n_lanes, STRIDE, total
     )
     np.testing.assert_allclose(
         total.reshape(n_rows, n_columns), want, **TOLERANCE[dtype]
@@ -183,15 +180,12 @@ def test_add_outer(rng, dtype, n_lanes, n_rows, n_columns):
 def test_add_lower_outer(rng, dtype, n_lanes, size):
     y = rng.normal(size=(LANES, size)).astype(dtype)
     weighted = y * rng.random((LANES, 1)).astype(dtype)
+    y[n_lanes:], weighted[n_lanes:] = 0, 0
     total = rng.normal(size=size * (size + 1) // 2)
     product = weighted[:n_lanes].T.astype(float) @ y[:n_lanes]
     want = total + product[np.tril_indices(size)]
-    compiled(products.add_lower_outer)(
-        to_tile(weighted).reshape(-1, STRIDE),
-        to_tile(y).reshape(-1, STRIDE),
-        size,
-        n_lanes,
-        total,
+    compiled(outer.add_lower_outer)(
+        to_tile(weighted), to_tile(y), size, n_lanes, STRIDE, total
     )
     np.testing.assert_allclose(total, want, **TOLERANCE[dtype])
 
@@ -585,7 +579,7 @@ def test_lanes_that_wait_for_a_block(rng, dtype, counts):
     expected_first, expected_second = np.zeros(size), np.zeros((size, size))
     center = rng.normal(size=size).astype(dtype)
     # Rubbish where lanes are to wait, as much as memory may hold.
-    pending = np.full((1, size, sparse.PENDING_STRIDE), np.nan, dtype)
+    pending = np.full((1, size * sparse.PENDING_STRIDE), np.nan, dtype)
     roots, held = np.full(LANES, np.nan, dtype), np.zeros(1, np.int64)
     for count in counts:
         X, r = rng.normal(size=(LANES, size)), rng.random(LANES)

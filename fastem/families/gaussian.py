@@ -111,9 +111,9 @@ def allocate(tile_params):
     dtype = tile_params.centers.dtype
     return GaussianScratch(
         zeros(n_features * STRIDE, dtype),
-        empty((n_features, STRIDE), dtype),
+        empty(n_features * STRIDE, dtype),
         zeros(n_features * STRIDE, dtype),
-        empty((n_components, n_features, PENDING_STRIDE), dtype),
+        empty((n_components, n_features * PENDING_STRIDE), dtype),
         zeros(n_components, np.int64),
         empty(LANES, np.int64),
         empty(LANES, dtype),

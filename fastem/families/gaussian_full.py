@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from fastem.compile import tile_function
+from fastem.compile import tile_function, tile_subroutine
 from fastem.families.family import Family
 from fastem.families.gaussian import (
     LOG_2_PI,
@@ -51,7 +51,7 @@ PRUNING_MIN_FEATURES = 24
 NARROW_LANES = 16 * len(NARROW)
 
 
-@tile_function
+@tile_subroutine
 def log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
     n_components, n_features = tile_params.centers.shape
@@ -104,7 +104,7 @@ def _bound(n, tile_params, bounds):
     set_best(bounds.bound, tile_params.log_norm.size, largest, second, best, WIDE)
 
 
-@tile_function
+@tile_subroutine
 def _finish(lanes, components, tile_params, scratch, out):
     begin = 0
     while begin < lanes.size:

@@ -32,9 +32,8 @@ from fastem.families.gaussian import (
 )
 from fastem.families.repair import decompose_covariances
 from fastem.kernels.memory import empty, zeros
+from fastem.kernels.outer import add_lower_outer, add_outer
 from fastem.kernels.products import (
-    add_lower_outer,
-    add_outer,
     multiply,
     multiply_lower,
     set_scaled_norms,
@@ -109,8 +108,8 @@ def allocate(tile_params):
         empty(size, dtype),
         empty(size, dtype),
         empty(LANES, dtype),
-        empty((tile_params.zeros.size, STRIDE), dtype),
-        empty((1, tile_params.zeros.size, PENDING_STRIDE), dtype),
+        empty(tile_params.zeros.size * STRIDE, dtype),
+        empty((1, tile_params.zeros.size * PENDING_STRIDE), dtype),
         zeros(1, np.int64),
         empty(LANES, np.int64),
         empty(LANES, dtype),
@@ -170,18 +169,25 @@ def _blend(tile_params, scratch, responsibilities, slots, slot):
     size, padded_components = tile_params.columns.shape
     row_weight = scratch.row_weight
     first = slots.first[slot]
-    lanes = responsibilities.reshape(padded_components, STRIDE)
-    tile = scratch.tile.reshape(size, STRIDE)
-    add_outer(lanes, padded_components, tile, size, LANES, first.reshape(first.size))
+    add_outer(
+        responsibilities,
+        padded_components,
+        scratch.tile,
+        size,
+        LANES,
+        STRIDE,
+        first.reshape(first.size),
+    )
     for b in range(LANES):
         row_weight[b] = 0
     for k in range(n_components):
-        weight = lane_sum(lanes[k], LANES)
+        r = responsibilities[k * STRIDE : k * STRIDE + LANES]
+        weight = lane_sum(r, LANES)
         slots.weight[slot, k] += weight
         for i in range(size):
             first[k, i] -= weight * tile_params.centers[k, i]
         for b in range(LANES):
-            row_weight[b] += lanes[k, b]
+            row_weight[b] += r[b]
 
     multiply(
         tile_params.columns,
@@ -195,18 +201,28 @@ def _blend(tile_params, scratch, responsibilities, slots, slot):
     for b in range(LANES):
         w = row_weight[b]
         inverse_root[b] = 1 / np.sqrt(w) if w > 0 else w
-    blend = scratch.spare.reshape(size, STRIDE)
     deviations = scratch.deviations
     for i in range(size):
+        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        blend = scratch.spare[i * STRIDE : i * STRIDE + LANES]
+        deviation = deviations[i * STRIDE : i * STRIDE + LANES]
         for b in range(LANES):
-            y = row_weight[b] * tile[i, b] - blend[i, b]
-            deviations[i, b] = y * inverse_root[b]
-    add_lower_outer(deviations, deviations, size, LANES, slots.second[slot, 0])
+            deviation[b] = (row_weight[b] * x[b] - blend[b]) * inverse_root[b]
+    second = slots.second[slot, 0]
+    add_lower_outer(deviations, deviations, size, LANES, STRIDE, second)
 
     for k in range(n_components):
+        r = responsibilities[k * STRIDE : k * STRIDE + LANES]
         for b in range(LANES):
-            lanes[k, b] *= inverse_root[b]
-    add_lower_outer(lanes, lanes, padded_components, LANES, slots.together[slot])
+            r[b] *= inverse_root[b]
+    add_lower_outer(
+        responsibilities,
+        responsibilities,
+        padded_components,
+        LANES,
+        STRIDE,
+        slots.together[slot],
+    )
 
 
 @tile_function

@@ -18,7 +18,8 @@ from fastem.compile import allocating_function, tile_function
 from fastem.families.family import Family, without_center
 from fastem.families.gaussian import EMPTY_SHARE, LOG_2_PI, add_slots
 from fastem.kernels.memory import empty, zeros
-from fastem.kernels.products import add_outer, multiply_four
+from fastem.kernels.outer import add_outer
+from fastem.kernels.products import multiply_four
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, load_tile, padded
 from fastem.kernels.vecmath import log
 
@@ -172,12 +173,11 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's weights and weighted sums of counts."""
     n_components = tile_params.log_norm.size
     n_columns = tile_params.table.shape[1]
-    tile = scratch.tile.reshape(n_columns, STRIDE)
-    block = scratch.block.reshape(4, STRIDE)
+    block = scratch.block
     sums = slots.sums[slot]
     for k in range(0, n_components, 4):
         for j in range(4):
-            row = block[j]
+            row = block[j * STRIDE : j * STRIDE + LANES]
             if k + j < n_components:
                 begin = (k + j) * STRIDE
                 r = responsibilities[begin : begin + LANES]
@@ -188,7 +188,7 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
                 for b in range(LANES):
                     row[b] = 0
         total = sums[k : k + 4].reshape(4 * n_columns)
-        add_outer(block, 4, tile, n_columns, LANES, total)
+        add_outer(block, 4, scratch.tile, n_columns, LANES, STRIDE, total)
 
 
 @tile_function

@@ -19,7 +19,7 @@ from fastem.compile import tile_function, tile_loop
 from fastem.kernels.exponentials import set_densities
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_largest
-from fastem.kernels.products import add_outer_block
+from fastem.kernels.outer import add_outer_block
 from fastem.kernels.registers import add_product, block_lanes
 from fastem.kernels.tiles import LANES, STRIDE
 from fastem.kernels.vecmath import exp, log
@@ -149,25 +149,11 @@ def add_transitions(chain, alpha, v, plain, weight, total):
     if n_rows == 2:
         _add_two(alpha, v, total)
         return
-    before = alpha[: n_rows * STRIDE].reshape(n_rows, STRIDE)
-    onward = v[: n_rows * STRIDE].reshape(n_rows, STRIDE)
     sums = total.reshape(n_rows * n_rows)
     for block in range(chain.out_offsets.size - 1):
         for n in range(chain.out_offsets[block], chain.out_offsets[block + 1]):
             j, k = 4 * block, 4 * chain.out_columns[n]
-            first = j * n_rows + k
-            add_outer_block(
-                before,
-                j,
-                onward,
-                k,
-                LANES,
-                sums,
-                first,
-                first + n_rows,
-                first + 2 * n_rows,
-                first + 3 * n_rows,
-            )
+            add_outer_block(alpha, j, v, k, LANES, STRIDE, sums, j * n_rows, n_rows)
 
 
 @tile_function

@@ -65,16 +65,17 @@ def spread(builder, vector, value):
 class Lanes:
     """Vectors of the lanes from one on, in any row of tiles of one type."""
 
-    def __init__(self, builder, tile, lane, n_lanes):
+    def __init__(self, builder, tile, lane, n_lanes, stride=None):
         self.builder = builder
         self.lane = lane
+        self.stride = INDEX(STRIDE) if stride is None else stride
         self.scalar = tile.data.type.pointee
         self.vector = ir.VectorType(self.scalar, n_lanes)
         self.align = 4 if self.scalar == ir.FloatType() else 8
 
     def _address(self, array, row):
         builder = self.builder
-        entry = builder.add(builder.mul(row, row.type(STRIDE)), self.lane)
+        entry = builder.add(builder.mul(row, self.stride), self.lane)
         place = builder.gep(array.data, [entry])
         return builder.bitcast(place, self.vector.as_pointer())
 

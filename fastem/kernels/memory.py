@@ -11,8 +11,9 @@ from numba import types
 from numba.core.cgutils import for_range, memset, pack_array, unpack_tuple
 from numba.core.imputils import impl_ret_new_ref
 from numba.core.typing.npydecl import parse_dtype
-from numba.extending import lower_builtin, type_callable
 from numba.np.arrayobj import populate_array
+
+from fastem.lowering import lowers
 
 SIZE = ir.IntType(64)
 # Of lines of the cache, which vectors must not straddle.
@@ -34,12 +35,37 @@ def full(shape, value, dtype):
     return np.full(shape, value, dtype)
 
 
-def _type_array(typing_context):
-    return lambda shape, dtype: _array_type(shape, dtype)
+@lowers(empty)
+def _lower_empty(typing_context, shape, dtype):
+    def generate(context, builder, signature, arguments):
+        array = _allocate(context, builder, signature, arguments[0])
+        return _new_reference(context, builder, signature, array)
+
+    return _array_type(shape, dtype)(shape, dtype), generate
 
 
-def _type_full(typing_context):
-    return lambda shape, value, dtype: _array_type(shape, dtype)
+@lowers(zeros)
+def _lower_zeros(typing_context, shape, dtype):
+    def generate(context, builder, signature, arguments):
+        array = _allocate(context, builder, signature, arguments[0])
+        memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
+        return _new_reference(context, builder, signature, array)
+
+    return _array_type(shape, dtype)(shape, dtype), generate
+
+
+@lowers(full)
+def _lower_full(typing_context, shape, value, dtype):
+    def generate(context, builder, signature, arguments):
+        shape, value, _ = arguments
+        array = _allocate(context, builder, signature, shape)
+        entry = signature.return_type.dtype
+        value = context.cast(builder, value, signature.args[1], entry)
+        with for_range(builder, array.nitems) as loop:
+            builder.store(value, builder.gep(array.data, [loop.index]))
+        return _new_reference(context, builder, signature, array)
+
+    return _array_type(shape, dtype)(shape, value, dtype), generate
 
 
 def _array_type(shape, dtype):
@@ -47,29 +73,9 @@ def _array_type(shape, dtype):
     return types.Array(parse_dtype(dtype), ndim, "C")
 
 
-def _lower_empty(context, builder, signature, arguments):
-    array = _allocate(context, builder, signature, arguments)
-    return _new_reference(context, builder, signature, array)
-
-
-def _lower_zeros(context, builder, signature, arguments):
-    array = _allocate(context, builder, signature, arguments)
-    memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
-    return _new_reference(context, builder, signature, array)
-
-
-def _lower_full(context, builder, signature, arguments):
-    array = _allocate(context, builder, signature, arguments)
-    entry = signature.return_type.dtype
-    value = context.cast(builder, arguments[1], signature.args[1], entry)
-    with for_range(builder, array.nitems) as loop:
-        builder.store(value, builder.gep(array.data, [loop.index]))
-    return _new_reference(context, builder, signature, array)
-
-
-def _allocate(context, builder, signature, arguments):
-    kind, shape = signature.args[0], arguments[0]
-    sizes = [shape] if isinstance(kind, types.Integer) else unpack_tuple(builder, shape)
+def _allocate(context, builder, signature, shape):
+    one = isinstance(signature.args[0], types.Integer)
+    sizes = [shape] if one else unpack_tuple(builder, shape)
     array = context.make_array(signature.return_type)(context, builder)
     entry = array.data.type.pointee
     itemsize = SIZE(context.get_abi_sizeof(entry))
@@ -94,12 +100,3 @@ def _allocate(context, builder, signature, arguments):
 def _new_reference(context, builder, signature, array):
     value = array._getvalue()
     return impl_ret_new_ref(context, builder, signature.return_type, value)
-
-
-type_callable(empty)(_type_array)
-type_callable(zeros)(_type_array)
-type_callable(full)(_type_full)
-for _shape in (types.Integer, types.BaseTuple):
-    lower_builtin(empty, _shape, types.Any)(_lower_empty)
-    lower_builtin(zeros, _shape, types.Any)(_lower_zeros)
-    lower_builtin(full, _shape, types.Number, types.Any)(_lower_full)

@@ -7,9 +7,7 @@ even processors with sixteen vector registers bound by arithmetic.
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, overload
 
-from fastem.compile import TILE_OPTIONS
 from fastem.kernels.lanes import (
     CONTRACT,
     INDEX,
@@ -21,6 +19,7 @@ from fastem.kernels.lanes import (
     rows_of_lanes,
 )
 from fastem.kernels.tiles import prefetch_line
+from fastem.lowering import lowers
 
 
 def block_lanes(tile, width):
@@ -107,62 +106,16 @@ def _n_lanes(tile_type, width_type):
     return count_lanes(tile_type.dtype.bitwidth // 8, 2, width_type.count)
 
 
-@overload(block_lanes)
-def _overload_block_lanes(tile, width):
-    n_lanes = _n_lanes(tile, width)
-    return lambda tile, width: n_lanes
+@lowers(block_lanes)
+def _lower_block_lanes(typing_context, tile, width):
+    n_lanes = INDEX(_n_lanes(tile, width))
+    return types.int64(tile, width), lambda *_: n_lanes
 
 
-@overload(set_product, jit_options=TILE_OPTIONS)
-def _overload_set_product(matrix, shift, row, rows, n_columns, tile, out, lane, width):
-    return lambda matrix, shift, row, rows, n_columns, tile, out, lane, width: (
-        _store_rows(matrix, shift, row, rows, n_columns, tile, out, lane, width)
-    )
-
-
-@overload(add_product, jit_options=TILE_OPTIONS)
-def _overload_add_product(matrix, row, first, end, fresh, tile, out, lane, width):
-    return lambda matrix, row, first, end, fresh, tile, out, lane, width: _add_rows(
-        matrix, row, first, end, fresh, tile, out, lane, width
-    )
-
-
-@overload(add_best_sum, jit_options=TILE_OPTIONS)
-def _overload_add_best_sum(matrix, row, first, end, fresh, tile, out, lane, width):
-    return lambda matrix, row, first, end, fresh, tile, out, lane, width: (
-        _add_best_rows(matrix, row, first, end, fresh, tile, out, lane, width)
-    )
-
-
-@overload(set_best_product, jit_options=TILE_OPTIONS)
-def _overload_set_best_product(matrix, shift, tile, best, lead, lane):
-    return lambda matrix, shift, tile, best, lead, lane: _best_rows(
-        matrix, shift, tile, best, lead, lane
-    )
-
-
-@overload(set_best_bound, jit_options=TILE_OPTIONS)
-def _overload_set_best_bound(
-    start, factors, shifts, n_columns, tile, out, bests, lane, ahead
-):
-    return lambda start, factors, shifts, n_columns, tile, out, bests, lane, ahead: (
-        _bound_rows(start, factors, shifts, n_columns, tile, out, bests, lane, ahead)
-    )
-
-
-@overload(subtract_lower_square, jit_options=TILE_OPTIONS)
-def _overload_subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
-    return lambda lower, shift, row, rows, tile, out, lane, width: _subtract_rows(
-        lower, shift, row, rows, tile, out, lane, width
-    )
-
-
-@intrinsic
-def _store_rows(
+@lowers(set_product)
+def _lower_set_product(
     typing_context, matrix, shift, row, rows, n_columns, tile, out, lane, width
 ):
-    """As :func:`set_product`."""
-
     def generate(context, builder, signature, arguments):
         matrix, shift, row, _, n_columns, tile, out, lane, _ = open_arguments(
             context, builder, signature, arguments
@@ -182,10 +135,9 @@ def _store_rows(
 
 
 def _gather_rows(combine, nothing):
-    """Return an intrinsic that combines columns of a matrix with rows of a tile."""
+    """Return what combines columns of a matrix with rows of a tile."""
 
-    @intrinsic
-    def add(typing_context, matrix, row, first, end, fresh, tile, out, lane, width):
+    def define(typing_context, matrix, row, first, end, fresh, tile, out, lane, width):
         def generate(context, builder, signature, arguments):
             matrix, row, first, end, fresh, tile, out, lane, _ = open_arguments(
                 context, builder, signature, arguments
@@ -205,13 +157,11 @@ def _gather_rows(combine, nothing):
         arguments = matrix, row, first, end, fresh, tile, out, lane, width
         return types.void(*arguments), generate
 
-    return add
+    return define
 
 
-@intrinsic
-def _best_rows(typing_context, matrix, shift, tile, best, lead, lane):
-    """As :func:`set_best_product`."""
-
+@lowers(set_best_product)
+def _lower_set_best_product(typing_context, matrix, shift, tile, best, lead, lane):
     def generate(context, builder, signature, arguments):
         matrix, shift, tile, best, lead, lane = open_arguments(
             context, builder, signature, arguments
@@ -242,12 +192,10 @@ def _best_rows(typing_context, matrix, shift, tile, best, lead, lane):
     return types.void(matrix, shift, tile, best, lead, lane), generate
 
 
-@intrinsic
-def _bound_rows(
+@lowers(set_best_bound)
+def _lower_set_best_bound(
     typing_context, start, factors, shifts, n_columns, tile, out, bests, lane, ahead
 ):
-    """As :func:`set_best_bound`."""
-
     def generate(context, builder, signature, arguments):
         start, factors, shifts, n_columns, tile, out, bests, lane, ahead = (
             open_arguments(context, builder, signature, arguments)
@@ -302,10 +250,10 @@ def _bound_rows(
     )
 
 
-@intrinsic
-def _subtract_rows(typing_context, lower, shift, row, rows, tile, out, lane, width):
-    """As :func:`subtract_lower_square`."""
-
+@lowers(subtract_lower_square)
+def _lower_subtract_lower_square(
+    typing_context, lower, shift, row, rows, tile, out, lane, width
+):
     def generate(context, builder, signature, arguments):
         lower, shift, row, _, tile, out, lane, _ = open_arguments(
             context, builder, signature, arguments
@@ -365,5 +313,5 @@ def _keep_better(lanes, total, coefficient, x):
     return lanes.larger(lanes.builder.fadd(coefficient, x), total)
 
 
-_add_rows = _gather_rows(_multiply_add, 0.0)
-_add_best_rows = _gather_rows(_keep_better, -np.inf)
+lowers(add_product)(_gather_rows(_multiply_add, 0.0))
+lowers(add_best_sum)(_gather_rows(_keep_better, -np.inf))

@@ -10,12 +10,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic, overload
 
-from fastem.compile import TILE_OPTIONS, tile_function
+from fastem.compile import tile_function
 from fastem.kernels.lanes import CONTRACT, INDEX, loop, open_arguments, spread
-from fastem.kernels.products import add_lower_outer
+from fastem.kernels.outer import LANE_BLOCK, add_lower_outer
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum
+from fastem.lowering import lowers
 
 # Lanes are gathered so many at a time.
 VECTOR = 4
@@ -64,18 +64,8 @@ def _lowest_bit(bits):
     return (bits & -bits).bit_length() - 1
 
 
-@overload(_bits_above)
-def _bits_above_of_array(values, floor, begin):
-    return lambda values, floor, begin: _compare(values, floor, begin)
-
-
-@overload(_lowest_bit)
-def _lowest_bit_of_word(bits):
-    return lambda bits: _count_trailing_zeros(bits)
-
-
-@intrinsic
-def _compare(typing_context, values, floor, begin):
+@lowers(_bits_above)
+def _lower_bits_above(typing_context, values, floor, begin):
     def generate(context, builder, signature, arguments):
         values, floor, begin = open_arguments(context, builder, signature, arguments)
         vector = ir.VectorType(values.data.type.pointee, 64)
@@ -99,8 +89,8 @@ def _compare(typing_context, values, floor, begin):
     return types.int64(values, floor, types.int64), generate
 
 
-@intrinsic
-def _count_trailing_zeros(typing_context, bits):
+@lowers(_lowest_bit)
+def _lower_lowest_bit(typing_context, bits):
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.IntType(1)(1))
 
@@ -160,12 +150,12 @@ def _sum_and_count(values):
 def add_outer_of_tile(center, r, scratch, first, second):
     """Add a whole tile's deviations and their outer products."""
     if center.size < ROOT_MIN_FEATURES:
-        plain = scratch.spare.reshape(center.size, STRIDE)
+        plain = scratch.spare
         _weigh_one_factor(center, r, scratch, plain, first)
     else:
         plain = scratch.deviations
         _weigh_both_factors(center, r, scratch, first)
-    add_lower_outer(scratch.deviations, plain, center.size, LANES, second)
+    add_lower_outer(scratch.deviations, plain, center.size, LANES, STRIDE, second)
 
 
 @tile_function
@@ -173,12 +163,14 @@ def _weigh_one_factor(center, r, scratch, plain, first):
     for i in range(center.size):
         c = center[i]
         x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        deviation = plain[i * STRIDE : i * STRIDE + LANES]
+        weighted = scratch.deviations[i * STRIDE : i * STRIDE + LANES]
         total = r.dtype.type(0)
         for b in range(LANES):
             y = x[b] - c
-            plain[i, b] = y
+            deviation[b] = y
             y *= r[b]
-            scratch.deviations[i, b] = y
+            weighted[b] = y
             total += y
         first[i] += total
 
@@ -191,10 +183,11 @@ def _weigh_both_factors(center, r, scratch, first):
     for i in range(center.size):
         c = center[i]
         x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
+        weighted = scratch.deviations[i * STRIDE : i * STRIDE + LANES]
         total = r.dtype.type(0)
         for b in range(LANES):
             y = roots[b] * (x[b] - c)
-            scratch.deviations[i, b] = y
+            weighted[b] = y
             total += roots[b] * y
         first[i] += total
 
@@ -223,13 +216,13 @@ def add_outer_of_lanes(center, r, lanes, count, scratch, pool, first, second):
                 center[i],
                 lanes[done:end],
                 roots[done:end],
-                scratch.pending[pool, i, held:],
+                scratch.pending[pool, i * PENDING_STRIDE + held :],
             )
         held += end - done
         done = end
         if held == PENDING:
             block = scratch.pending[pool]
-            add_lower_outer(block, block, center.size, PENDING, second)
+            add_lower_outer(block, block, center.size, PENDING, PENDING_STRIDE, second)
             held = 0
         scratch.held[pool] = held
 
@@ -237,10 +230,14 @@ def add_outer_of_lanes(center, r, lanes, count, scratch, pool, first, second):
 @tile_function
 def flush_outer(scratch, slots, slot):
     """Add the outer products of the lanes that still wait."""
+    size = scratch.pending.shape[1] // PENDING_STRIDE
     for pool in range(scratch.held.size):
-        held = scratch.held[pool]
-        block = scratch.pending[pool]
-        add_lower_outer(block, block, block.shape[0], held, slots.second[slot, pool])
+        held, block = scratch.held[pool], scratch.pending[pool]
+        for i in range(size):
+            for n in range(held, (held + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK):
+                block[i * PENDING_STRIDE + n] = 0
+        second = slots.second[slot, pool]
+        add_lower_outer(block, block, size, held, PENDING_STRIDE, second)
         scratch.held[pool] = 0
 
 
@@ -256,18 +253,6 @@ def gather_deviations(x, center, lanes, roots, out):
     """
     out[: lanes.size] = roots * (x[lanes] - center)
     return (roots * out[: lanes.size]).sum()
-
-
-@overload(gather_deviations, jit_options=TILE_OPTIONS)
-def _overload_gather_deviations(x, center, lanes, roots, out):
-    return lambda x, center, lanes, roots, out: _deviations(
-        x, center, lanes, roots, out
-    )
-
-
-@overload(gather_roots, jit_options=TILE_OPTIONS)
-def _overload_gather_roots(values, lanes, out):
-    return lambda values, lanes, out: _roots(values, lanes, out)
 
 
 class _Gathered:
@@ -310,8 +295,8 @@ class _Gathered:
         return loop(self.builder, INDEX(0), n_vectors, carried, step)
 
 
-@intrinsic
-def _roots(typing_context, values, lanes, out):
+@lowers(gather_roots)
+def _lower_gather_roots(typing_context, values, lanes, out):
     def generate(context, builder, signature, arguments):
         values, lanes, out = open_arguments(context, builder, signature, arguments)
         gathered = _Gathered(builder, values, lanes)
@@ -333,8 +318,8 @@ def _roots(typing_context, values, lanes, out):
     return types.void(values, lanes, out), generate
 
 
-@intrinsic
-def _deviations(typing_context, x, center, lanes, roots, out):
+@lowers(gather_deviations)
+def _lower_gather_deviations(typing_context, x, center, lanes, roots, out):
     """As :func:`gather_deviations`.
 
     Left to itself LLVM gathers, stores and sums lane by lane (measured on Zen 3 at

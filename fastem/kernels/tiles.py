@@ -11,13 +11,12 @@ from numba import types
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import (
     intrinsic,
-    lower_builtin,
     overload,
     register_jitable,
-    type_callable,
 )
 
 from fastem.compile import ROUNDING_EXACT, TILE_OPTIONS, tile_function
+from fastem.lowering import lowers
 
 LANES = 256
 # Rows of a tile must not lie a power of two apart: loads and stores that agree in their
@@ -301,21 +300,18 @@ def at_address(address, like):
     return like
 
 
-# Not an overload: without counted references, compiled functions return no new arrays.
-@type_callable(at_address)
-def _type_at_address(typing_context):
-    return lambda address, like: like
+@lowers(at_address)
+def _lower_at_address(typing_context, address, like):
+    def generate(context, builder, signature, arguments):
+        address, like = arguments
+        array = context.make_array(signature.return_type)(context, builder, like)
+        elsewhere = builder.inttoptr(address, array.data.type)
+        here = builder.icmp_signed("==", address, address.type(0))
+        array.data = builder.select(here, array.data, elsewhere)
+        value = array._getvalue()
+        return impl_ret_borrowed(context, builder, signature.return_type, value)
 
-
-@lower_builtin(at_address, types.Integer, types.Array)
-def _lower_at_address(context, builder, signature, arguments):
-    address, like = arguments
-    array = context.make_array(signature.return_type)(context, builder, like)
-    elsewhere = builder.inttoptr(address, array.data.type)
-    here = builder.icmp_signed("==", address, address.type(0))
-    array.data = builder.select(here, array.data, elsewhere)
-    value = array._getvalue()
-    return impl_ret_borrowed(context, builder, signature.return_type, value)
+    return like(types.int64, like), generate
 
 
 @tile_function
