@@ -13,6 +13,7 @@ from numba import config, njit
 from fastem.kernels import (
     lanes,
     maxima,
+    memory,
     outer,
     products,
     registers,
@@ -309,6 +310,48 @@ def test_set_norms_of_pairs(rng, dtype, with_ahead, size, n_pairs):
     want = np.full_like(out, np.nan)
     want[components * STRIDE + chosen] = start[components] - (z**2).sum(axis=1)
     np.testing.assert_allclose(out, want, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+@pytest.mark.parametrize("size", [1, 4, 9, 16, 39, 64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_moments_of_rows(rng, dtype, size, count):
+    rows = rng.normal(size=(LANES, size)).astype(dtype)
+    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    center = rng.normal(size=size + size % 2).astype(dtype)
+    weights, chosen = rng.random(LANES).astype(dtype), rng.permutation(LANES)[:count]
+    first, second = rng.normal(size=(2, size + size % 2))
+    y = (rows[chosen].astype(np.float64) - origin) * scale - center[:size]
+    want_first, want_second = first.copy(), second.copy()
+    want_first[:size] += weights[chosen] @ y
+    want_second[:size] += weights[chosen] @ y**2
+    compiled(upright.add_moments_of_rows)(
+        rows, origin, scale, center, weights, chosen, first, second
+    )
+    np.testing.assert_allclose(first, want_first, **TOLERANCE[dtype])
+    np.testing.assert_allclose(second, want_second, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [0, 3, (2, 3), (4, 1, 5)])
+def test_arrays_of_compiled_code(shape, dtype):
+    @njit
+    def make(shape, dtype):
+        return (
+            memory.empty(shape, dtype),
+            memory.zeros(shape, dtype),
+            memory.full(shape, 7, dtype),
+        )
+
+    empty, zeros, sevens = make(shape, dtype)
+    for array in (empty, zeros, sevens):
+        assert array.shape == np.empty(shape).shape
+        assert array.dtype == dtype
+        assert array.flags.c_contiguous
+    assert (zeros == 0).all()
+    assert (sevens == 7).all()
+    empty[:] = 3  # to be written and freed like any other
+    assert (empty == 3).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -27,12 +27,12 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     address_of_rows,
+    allocate_rows,
     at_address,
     load_rows,
     load_tile,
-    to_tile,
 )
-from fastem.kernels.upright import set_norms_of_pairs
+from fastem.kernels.upright import add_moments_of_rows, set_norms_of_pairs
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 24
@@ -57,11 +57,12 @@ class DiagScratch(NamedTuple):
 def allocate(tile_params):
     """Return the working memory of one part."""
     n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
+    size = tile_params.centers.shape[1]
     return DiagScratch(
-        zeros(tile_params.centers.shape[1] * STRIDE, dtype),
+        allocate_rows(size, size - n_features, dtype),
         zeros(1, np.bool_),
         zeros(1, np.int64),
-        zeros((LANES, n_features), dtype),
+        empty((LANES, n_features), dtype),
         zeros(n_features, dtype),
         zeros(n_features, dtype),
         empty(LANES, np.int64),
@@ -327,15 +328,16 @@ def _add_four_features(i, center, r, tile, first, second):
 
 @tile_function
 def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
-    rows = at_address(scratch.place[0], scratch.copy)
-    origin, scale = scratch.origin, scratch.inverse_scale
-    for b in lanes[:count]:
-        row = rows[b]
-        for i in range(row.size):
-            y = to_tile(row[i], origin[i], scale[i]) - center[i]
-            w = r[b] * y
-            first[i] += w
-            second[i] += w * y
+    add_moments_of_rows(
+        at_address(scratch.place[0], scratch.copy),
+        scratch.origin,
+        scratch.inverse_scale,
+        center,
+        r,
+        lanes[:count],
+        first,
+        second,
+    )
 
 
 @tile_function

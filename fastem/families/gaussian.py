@@ -13,7 +13,7 @@ from fastem.compile import allocating_function, tile_function
 from fastem.kernels.memory import empty, zeros
 from fastem.kernels.pruning import Bounds, allocate_bounds
 from fastem.kernels.sparse import PENDING_STRIDE
-from fastem.kernels.tiles import LANES, STRIDE, load_tile
+from fastem.kernels.tiles import LANES, STRIDE, allocate_rows, load_tile
 
 LOG_2_PI = np.log(2 * np.pi)
 # A component holding less of the total weight than this is empty.
@@ -110,7 +110,7 @@ def allocate(tile_params):
     n_components, n_features = tile_params.centers.shape
     dtype = tile_params.centers.dtype
     return GaussianScratch(
-        zeros(n_features * STRIDE, dtype),
+        allocate_rows(n_features, n_features - tile_params.origin.size, dtype),
         empty(n_features * STRIDE, dtype),
         zeros(n_features * STRIDE, dtype),
         empty((n_components, n_features * PENDING_STRIDE), dtype),

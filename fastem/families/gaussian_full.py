@@ -210,14 +210,14 @@ def tile_params(params, log_weights, dtype):
     variances = np.diagonal(params.covariances, axis1=1, axis2=2)
     frame = tile_frame(params.means, variances, dtype)
     centers = frame.to_tile(params.means)
-    whitening = (
-        np.sqrt(0.5) * np.swapaxes(params.precisions_cholesky, 1, 2) * frame.scale
-    )
+    size = padded(n_features)
+    whitening = np.zeros((len(centers), size, size))
+    inner = whitening[:, :n_features, :n_features]
+    transposed = np.swapaxes(params.precisions_cholesky, 1, 2)
+    np.multiply(transposed, np.sqrt(0.5) * frame.scale, out=inner)
     diagonal = np.diagonal(params.precisions_cholesky, axis1=1, axis2=2)
     log_norm = log_weights + np.log(diagonal).sum(axis=1) - n_features / 2 * LOG_2_PI
-    shift = -np.einsum("kji,ki->kj", whitening, centers)
-    size = padded(n_features)
-    whitening = np.pad(whitening, [(0, 0)] + [(0, size - n_features)] * 2)
+    shift = -(inner @ centers[:, :, None])[:, :, 0]
     return frame, make_tile_params(
         frame,
         log_norm,
@@ -253,13 +253,10 @@ def slots(params, n_slots):
 
 def statistics(params, frame, tile_params, slots):
     """Add the slots and return the sums in data units about the means."""
-    n_components, n_features = params.means.shape
+    n_features = params.means.shape[1]
     total = add_slots(slots)
-    packed = total.second[:, : n_features * (n_features + 1) // 2]
-    second = np.zeros((n_components, n_features, n_features))
-    rows, columns = np.tril_indices(n_features)
-    second[:, rows, columns] = packed
-    second[:, columns, rows] = packed
+    # One gather takes a fifth of the time of two assignments to triangles.
+    second = total.second.take(_packed_index(n_features), axis=1)
     second *= np.multiply.outer(frame.scale, frame.scale)
     first = total.first[:, :n_features] * frame.scale
     shift = drift(params, tile_params, frame, n_features)
@@ -273,11 +270,21 @@ def statistics(params, frame, tile_params, slots):
     )
 
 
+def _packed_index(n_features):
+    """Return where each entry of a symmetric matrix is in its packed triangle."""
+    larger, smaller = (
+        compare.outer(range(n_features), range(n_features))
+        for compare in (np.maximum, np.minimum)
+    )
+    return larger * (larger + 1) // 2 + smaller
+
+
 def moved_sums(weight, first, second, shift):
     """Return the sums about points moved by a shift, (K, D)."""
     moved = first - weight[:, None] * shift
     cross = ((first + moved) / 2)[:, :, None] * shift[:, None, :]
-    return moved, second - (cross + np.swapaxes(cross, 1, 2))
+    both = cross + np.swapaxes(cross, 1, 2)
+    return moved, np.subtract(second, both, out=both)
 
 
 def maximize(statistics, params, regularization):

@@ -1,7 +1,7 @@
 """Covariances that are positive definite to working precision, whatever the data."""
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 # Eigenvalues of a correlation matrix below this many eps are lost in rounding: the
 # whitened coordinates would carry errors of 1 / sqrt(RIDGE) and the fit would be noise.
@@ -34,27 +34,32 @@ def decompose_covariances(covariances, floor, eps):
     # A variance that is lost to rounding has covariances that are noise, too.
     lost = raised > variances
     scale = np.sqrt(raised)
-    correlations = covariances / scale[:, :, None] / scale[:, None, :]
-    correlations[lost[:, :, None] | lost[:, None, :]] = 0.0
+    inverse_scale = 1 / scale
+    correlations = covariances * inverse_scale[:, :, None]
+    correlations *= inverse_scale[:, None, :]
+    repaired = lost.any(axis=1)
+    if repaired.any():
+        correlations[lost[:, :, None] | lost[:, None, :]] = 0.0
     n_features = covariances.shape[1]
     correlations[:, range(n_features), range(n_features)] = 1.0
 
-    ridge = RIDGE * eps
-    repaired = lost.any(axis=1)
-    cholesky = np.empty_like(correlations)
+    ridge, identity = RIDGE * eps, np.eye(n_features, order="F")
+    precisions_cholesky = np.empty_like(correlations)
     for k, correlation in enumerate(correlations):
-        factor, failed = lapack.dpotrf(correlation, lower=1)
+        # Transposed, for LAPACK counts by columns and would be given copies.
+        factor, failed = lapack.dpotrf(correlation.T, lower=1)
         if failed or np.min(np.diagonal(factor)) ** 2 < ridge:
             correlations[k] = _raise_eigenvalues(correlation, ridge)
-            factor, _ = lapack.dpotrf(correlations[k], lower=1)
+            factor, _ = lapack.dpotrf(correlations[k].T, lower=1)
             repaired[k] = True
-        cholesky[k] = lapack.dtrtri(np.tril(factor), lower=1)[0]
+        # Half the time of LAPACK's own inverse, dtrtri.
+        inverse = blas.dtrsm(1.0, factor, identity, lower=1)
+        precisions_cholesky[k] = inverse.T
     if repaired.any():
         outer = scale[repaired, :, None] * scale[repaired, None, :]
         covariances = covariances.copy()
         covariances[repaired] = correlations[repaired] * outer
-    precisions_cholesky = np.ascontiguousarray(np.swapaxes(cholesky, 1, 2))
-    precisions_cholesky /= scale[:, :, None]
+    precisions_cholesky *= inverse_scale[:, :, None]
     return covariances, precisions_cholesky, repaired
 
 

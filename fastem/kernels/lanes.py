@@ -62,6 +62,20 @@ def spread(builder, vector, value):
     return builder.shuffle_vector(one, nothing, mask)
 
 
+def sum_entries(builder, vector):
+    """Return the sum of a vector's entries, halves added to halves."""
+    size = vector.type.count
+    while size > 1:
+        size //= 2
+        kind = ir.VectorType(ir.IntType(32), size)
+        halves = (
+            builder.shuffle_vector(vector, vector, ir.Constant(kind, [*entries]))
+            for entries in (range(size), range(size, 2 * size))
+        )
+        vector = builder.fadd(*halves)
+    return builder.extract_element(vector, ir.IntType(32)(0))
+
+
 class Lanes:
     """Vectors of the lanes from one on, in any row of tiles of one type."""
 

@@ -5,7 +5,6 @@ multiple of ``LANE_BLOCK`` lanes must be zero. Blocks of sums stay in registers 
 all lanes pass by, so that each vector loaded feeds several of them.
 """
 
-from llvmlite import ir
 from numba import types
 
 from fastem.compile import MANY_REGISTERS, tile_function, tile_subroutine
@@ -18,6 +17,7 @@ from fastem.kernels.lanes import (
     Lanes,
     loop,
     open_arguments,
+    sum_entries,
 )
 from fastem.lowering import lowers
 
@@ -133,25 +133,10 @@ def _lower_add_sums(
         for (r, c), lanes in zip(pairs, sums, strict=True):
             column = builder.add(i, INDEX(c))
             place = builder.gep(total.data, [builder.add(places[r], column)])
-            value = _sum_of(builder, lanes)
+            value = sum_entries(builder, lanes)
             if value.type != place.type.pointee:
                 value = builder.fpext(value, place.type.pointee)
             builder.store(builder.fadd(builder.load(place), value), place)
         return context.get_dummy_value()
 
     return types.void(a, j, b, i, columns, n_lanes, stride, total, places), generate
-
-
-def _sum_of(builder, vector):
-    """Return the sum of a vector's entries, halves first."""
-    while vector.type.count > 2:
-        half = vector.type.count // 2
-        low, high = (
-            builder.shuffle_vector(
-                vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), half), chosen)
-            )
-            for chosen in (list(range(half)), list(range(half, 2 * half)))
-        )
-        vector = builder.fadd(low, high)
-    first, second = (builder.extract_element(vector, ir.IntType(32)(n)) for n in (0, 1))
-    return builder.fadd(first, second)

@@ -16,7 +16,7 @@ from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
 from fastem.kernels.memory import empty, full, zeros
 from fastem.kernels.sparse import list_above, list_positive
-from fastem.kernels.tiles import LANES, STRIDE
+from fastem.kernels.tiles import LANES, STRIDE, allocate_rows
 
 # exp(-SHARE_MARGIN) is less than the share of a row that is negligible.
 SHARE_MARGIN = 40.0
@@ -83,7 +83,7 @@ def allocate_bounds(tile_params):
         zeros((n_rows, n_features), np.float32),
         zeros((n_rows, GUESSED_FEATURES), np.float32),
         full(n_rows, -np.inf, np.float32),
-        zeros(n_features * STRIDE, np.float32),
+        allocate_rows(n_features, n_features - tile_params.origin.size, np.float32),
         empty(n_rows * STRIDE, np.float32),
         empty(LANES, np.float32),
         empty(LANES, np.float32),

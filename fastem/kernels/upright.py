@@ -10,8 +10,17 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from fastem.compile import SUBROUTINE_OPTIONS
-from fastem.kernels.lanes import CONTRACT, INDEX, REGISTER_BYTES, loop, open_arguments
+from fastem.kernels.lanes import (
+    CONTRACT,
+    INDEX,
+    REGISTER_BYTES,
+    loop,
+    open_arguments,
+    spread,
+    sum_entries,
+)
 from fastem.kernels.tiles import STRIDE, prefetch_line, to_tile
+from fastem.lowering import lowers
 
 # Sums of so many rows grow at a time, so that none waits for its last addition.
 ABREAST = 4
@@ -33,6 +42,17 @@ def set_norms_of_pairs(
         x = to_tile(rows[b], origin, inverse_scale)
         z = factors[k, :n_features] * x + shifts[k, :n_features]
         out[k * STRIDE + b] = start[k] - np.sum(z * z)
+
+
+def add_moments_of_rows(
+    rows, origin, inverse_scale, center, weights, lanes, first, second
+):
+    """Add weighted moments of some rows about a centre, in tile coordinates."""
+    n_features = origin.size
+    y = to_tile(rows[lanes], origin, inverse_scale) - center[:n_features]
+    w = weights[lanes, None] * y
+    first[:n_features] += w.sum(axis=0)
+    second[:n_features] += (w * y).sum(axis=0)
 
 
 @overload(set_norms_of_pairs, jit_options=SUBROUTINE_OPTIONS)
@@ -131,7 +151,7 @@ def _norms(typing_context, parameters, rows, frame, lanes, components, out, ahea
             carried = [_zero(vector)] * ABREAST + carried
             *sums, address = loop(builder, INDEX(0), n_vectors, carried, add_vector)
             for (b, k), *parts in zip(pairs, sums, rest, strict=True):
-                total = builder.fadd(*(_add_up(builder, part) for part in parts))
+                total = builder.fadd(*(sum_entries(builder, part) for part in parts))
                 value = builder.fsub(load(number, start, k), total)
                 entry = builder.add(builder.mul(k, INDEX(STRIDE)), b)
                 builder.store(value, place(number, out, entry), align=align)
@@ -150,15 +170,67 @@ def _zero(kind):
     return ir.Constant(kind, [0.0] * kind.count)
 
 
-def _add_up(builder, vector):
-    """Return the sum of a vector's entries, halves added to halves."""
-    size = vector.type.count
-    while size > 1:
-        size //= 2
-        kind = ir.VectorType(ir.IntType(32), size)
-        halves = (
-            builder.shuffle_vector(vector, vector, ir.Constant(kind, [*entries]))
-            for entries in (range(size), range(size, 2 * size))
+@lowers(add_moments_of_rows)
+def _lower_add_moments_of_rows(
+    typing_context, rows, origin, inverse_scale, center, weights, lanes, first, second
+):
+    """As it says, with the sums of some features in registers while rows pass by."""
+
+    def generate(context, builder, signature, arguments):
+        rows, origin, inverse_scale, center, weights, lanes, *moments = open_arguments(
+            context, builder, signature, arguments
         )
-        vector = builder.fadd(*halves)
-    return builder.extract_element(vector, ir.IntType(32)(0))
+        number = rows.data.type.pointee
+        align = 4 if number == ir.FloatType() else 8
+        n_features = builder.extract_value(rows.shape, 1)
+        n_lanes = builder.extract_value(lanes.shape, 0)
+
+        def load(kind, array, index):
+            place = builder.gep(array.data, [index])
+            place = builder.bitcast(place, kind.as_pointer())
+            return builder.load(place, align=align)
+
+        def add_features(kind, i):
+            frame = [load(kind, array, i) for array in (origin, inverse_scale, center)]
+
+            def add_row(n, sums):
+                b = load(INDEX, lanes, n)
+                entry = builder.add(builder.mul(b, n_features), i)
+                x = builder.fsub(load(kind, rows, entry), frame[0])
+                x = builder.fmul(x, frame[1])
+                y = builder.fsub(x, frame[2])
+                weight = spread(builder, kind, load(number, weights, b))
+                w = builder.fmul(weight, y)
+                square = builder.fmul(w, y, flags=CONTRACT)
+                return [
+                    builder.fadd(total, term, flags=CONTRACT)
+                    for total, term in zip(sums, (w, square), strict=True)
+                ]
+
+            sums = loop(builder, INDEX(0), n_lanes, [_zero(kind)] * 2, add_row)
+            for total, array in zip(sums, moments, strict=True):
+                wide = ir.VectorType(array.data.type.pointee, kind.count)
+                if wide != kind:
+                    total = builder.fpext(total, wide)
+                place = builder.gep(array.data, [i])
+                place = builder.bitcast(place, wide.as_pointer())
+                total = builder.fadd(builder.load(place, align=8), total)
+                builder.store(total, place, align=8)
+
+        begin, in_register = INDEX(0), REGISTER_BYTES // align
+        for size in (ABREAST * in_register, in_register, 1):
+            kind = ir.VectorType(number, size)
+
+            def add_block(n, carried, kind=kind, begin=begin):
+                i = builder.add(begin, builder.mul(n, INDEX(kind.count)))
+                add_features(kind, i)
+                return []
+
+            n_blocks = builder.sdiv(builder.sub(n_features, begin), INDEX(size))
+            loop(builder, INDEX(0), n_blocks, [], add_block)
+            begin = builder.add(begin, builder.mul(n_blocks, INDEX(size)))
+        return context.get_dummy_value()
+
+    return types.void(
+        rows, origin, inverse_scale, center, weights, lanes, first, second
+    ), generate

@@ -34,6 +34,7 @@ from fastem.kernels.tiles import (
     LANES,
     MAX_PARTS,
     STRIDE,
+    allocate_rows,
     lane_sum,
     load_weights,
     part_tiles,
@@ -234,7 +235,8 @@ def make_e_step(family_name, dtype):
         n_components = tile_params.log_norm.size
         scratch = allocate(tile_params)
         # Rows beyond the components stay zero, for families that work four at once.
-        p = zeros((n_components + 3) // 4 * 4 * STRIDE, X.dtype)
+        n_rows = (n_components + 3) // 4 * 4
+        p = allocate_rows(n_rows, n_rows - n_components, X.dtype)
         work = empty(3 * STRIDE, X.dtype)
         tile_weight = empty(LANES, X.dtype)
         log_likelihood = zeros(LANES, X.dtype)
