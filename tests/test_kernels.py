@@ -137,20 +137,17 @@ def test_multiply(rng, dtype, n_rows, n_columns):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("width", [lanes.WIDE, lanes.NARROW], ids=len)
-def test_subtract_lower_norm(rng, dtype, size, width):
+def test_subtract_lower_norm(rng, dtype, size):
     lower = np.tril(rng.normal(size=(size, size))).astype(dtype)
-    # What lies above the diagonal must not be read, nor lanes past the width written.
+    # What lies above the diagonal must not be read.
     dirty = lower + np.triu(np.full((size, size), np.nan, dtype), k=1)
-    n_lanes = 16 * len(width)
     shift = rng.normal(size=size).astype(dtype)
     rows = rng.normal(size=(LANES, size)).astype(dtype)
     out = rng.normal(size=LANES).astype(dtype)
     norms = np.square(rows.astype(float) @ lower.T.astype(float) + shift).sum(axis=1)
-    want = out - np.where(np.arange(LANES) < n_lanes, norms, 0)
-    compiled(products.subtract_lower_norm)(
-        dirty, shift, size, to_tile(rows), out, width
-    )
+    want = out - norms
+    upper = np.ascontiguousarray(dirty.T)
+    compiled(products.subtract_lower_norm)(upper, shift, size, to_tile(rows), out)
     # Squares of up to 14 terms: about a hundred in size.
     tolerance = TOLERANCE[dtype]
     np.testing.assert_allclose(
@@ -313,6 +310,69 @@ def test_set_norms_of_pairs(rng, dtype, with_ahead, size, n_pairs):
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
+@pytest.mark.parametrize("size", [1, 9, 39, 64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_deviations_of_rows(rng, dtype, size, count):
+    rows = rng.normal(size=(LANES, size)).astype(dtype)
+    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    center = rng.normal(size=size + size % 2).astype(dtype)
+    roots, chosen = rng.random(LANES).astype(dtype), rng.permutation(LANES)[:count]
+    first, width = rng.normal(size=size + size % 2), size + 3
+    out = np.full((count + 1, width), np.nan, dtype)
+    y = (rows[chosen].astype(np.float64) - origin) * scale - center[:size]
+    y *= roots[:count, None]
+    want_first, want = first.copy(), np.full_like(out, np.nan)
+    want_first[:size] += roots[:count] @ y
+    want[:count, :size] = y
+    compiled(upright.add_deviations_of_rows)(
+        rows, origin, scale, center, roots, chosen, first, out.reshape(-1), width
+    )
+    np.testing.assert_allclose(first, want_first, **TOLERANCE[dtype])
+    np.testing.assert_allclose(out, want, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5, 64])
+@pytest.mark.parametrize("size", [2, 4, 18, 26, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_lower_outer_of_rows(rng, dtype, size, n_rows):
+    y = rng.normal(size=(n_rows, size)).astype(dtype)
+    width = tiles.padded(size, upright.block_entries(y))
+    rows = np.zeros((n_rows + 1, width), dtype)
+    rows[:n_rows, :size], rows[n_rows] = y, np.nan
+    total = rng.normal(size=size * (size + 1) // 2)
+    product = y.T.astype(float) @ y
+    want = total + product[np.tril_indices(size)]
+    compiled(upright.add_lower_outer_of_rows)(
+        rows.reshape(-1), size, n_rows, width, total
+    )
+    np.testing.assert_allclose(total, want, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("n_pairs", [0, 1, 4, 7])
+@pytest.mark.parametrize("size", [1, 5, 24, 39, 64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subtract_norms_of_rows(rng, dtype, size, n_pairs):
+    rows = rng.normal(size=(LANES, size)).astype(dtype)
+    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    width = tiles.padded(size, upright.block_entries(rows))
+    upper = np.zeros((size + size % 2, width), dtype)
+    upper[:size, :size] = np.triu(rng.normal(size=(size, size)))
+    shift = np.zeros(width, dtype)
+    shift[:size] = rng.normal(size=size)
+    chosen = rng.permutation(LANES)[:n_pairs]
+    out, work = np.full(LANES, np.nan, dtype), np.full(4 * width, np.nan, dtype)
+    start = dtype(1.5)
+    compiled(upright.subtract_norms_of_rows)(
+        start, upper, shift, rows, origin, scale, chosen, work, out
+    )
+    z = ((rows[chosen].astype(np.float64) - origin) * scale) @ upper[:size] + shift
+    want = np.full_like(out, np.nan)
+    want[chosen] = start - (z**2).sum(axis=1)
+    # Squares of up to 64 terms: a thousand in size.
+    np.testing.assert_allclose(out, want, rtol=100 * TOLERANCE[dtype]["rtol"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
 @pytest.mark.parametrize("size", [1, 4, 9, 16, 39, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_moments_of_rows(rng, dtype, size, count):
@@ -333,7 +393,7 @@ def test_add_moments_of_rows(rng, dtype, size, count):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [0, 3, (2, 3), (4, 1, 5)])
+@pytest.mark.parametrize("shape", [1, 3, (2, 3), (4, 1, 5)])
 def test_arrays_of_compiled_code(shape, dtype):
     @njit
     def make(shape, dtype):
@@ -341,15 +401,17 @@ def test_arrays_of_compiled_code(shape, dtype):
             memory.empty(shape, dtype),
             memory.zeros(shape, dtype),
             memory.full(shape, 7, dtype),
+            memory.zeros_from(1, shape, dtype),
         )
 
-    empty, zeros, sevens = make(shape, dtype)
-    for array in (empty, zeros, sevens):
+    empty, zeros, sevens, partly = make(shape, dtype)
+    for array in (empty, zeros, sevens, partly):
         assert array.shape == np.empty(shape).shape
         assert array.dtype == dtype
         assert array.flags.c_contiguous
     assert (zeros == 0).all()
     assert (sevens == 7).all()
+    assert (partly[1:] == 0).all()
     empty[:] = 3  # to be written and freed like any other
     assert (empty == 3).all()
 

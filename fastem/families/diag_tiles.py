@@ -7,7 +7,7 @@ import numpy as np
 from fastem.compile import allocating_function, tile_function, tile_subroutine
 from fastem.kernels.guessing import set_likeliest_by_guess, set_sole
 from fastem.kernels.lanes import WIDE
-from fastem.kernels.memory import empty, zeros
+from fastem.kernels.memory import empty, zeros, zeros_from
 from fastem.kernels.products import set_scaled_norms
 from fastem.kernels.pruning import (
     GUESSED_FEATURES,
@@ -27,12 +27,15 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     address_of_rows,
-    allocate_rows,
     at_address,
-    load_rows,
     load_tile,
 )
-from fastem.kernels.upright import add_moments_of_rows, set_norms_of_pairs
+from fastem.kernels.upright import (
+    add_moments_of_rows,
+    copy_upright,
+    note_place,
+    set_norms_of_pairs,
+)
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 24
@@ -59,7 +62,7 @@ def allocate(tile_params):
     n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
     size = tile_params.centers.shape[1]
     return DiagScratch(
-        allocate_rows(size, size - n_features, dtype),
+        zeros_from(n_features * STRIDE, size * STRIDE, dtype),
         zeros(1, np.bool_),
         zeros(1, np.int64),
         empty((LANES, n_features), dtype),
@@ -79,19 +82,13 @@ def load(X, start, stop, tile_params, scratch):
     """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     scratch.bounds.ahead[0] = address_of_rows(X, stop)
-    as_they_are = stop - start == LANES and X.itemsize == scratch.copy.itemsize
-    scratch.place[0] = address_of_rows(X, start) if as_they_are else 0
-    scratch.turned[0] = False
-    if scratch.place[0] != 0:
-        for i in range(origin.size):
-            scratch.origin[i], scratch.inverse_scale[i] = origin[i], inverse_scale[i]
-    elif origin.size < GATHER_MIN_FEATURES:
+    note_place(X, start, stop, origin, inverse_scale, scratch)
+    few_features = origin.size < GATHER_MIN_FEATURES
+    scratch.turned[0] = few_features and scratch.place[0] == 0
+    if scratch.turned[0]:
         load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
-        scratch.turned[0] = True
-    else:
-        load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
-        for i in range(origin.size):
-            scratch.origin[i], scratch.inverse_scale[i] = 0, 1
+    elif scratch.place[0] == 0:
+        copy_upright(X, start, stop, origin, inverse_scale, scratch)
 
 
 @tile_subroutine

@@ -9,11 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.compile import allocating_function, tile_function
-from fastem.kernels.memory import empty, zeros
-from fastem.kernels.pruning import Bounds, allocate_bounds
-from fastem.kernels.sparse import PENDING_STRIDE
-from fastem.kernels.tiles import LANES, STRIDE, allocate_rows, load_tile
+from fastem.compile import tile_function
+from fastem.kernels.tiles import load_tile
 
 LOG_2_PI = np.log(2 * np.pi)
 # A component holding less of the total weight than this is empty.
@@ -40,7 +37,8 @@ class GaussianParams(NamedTuple):
 class GaussianTileParams(NamedTuple):
     """Parameters in tile coordinates, sizes padded, halving of squares folded in.
 
-    ``log p(x, k) = log_norm[k] + log_offset - |whitening[k] @ x + shift[k]|**2``
+    ``log p(x, k) = log_norm[k] + log_offset - |x @ whitening[k] + shift[k]|**2``, or
+    ``x * whitening[k]`` where that is a diagonal.
     """
 
     origin: np.ndarray  # (D,)
@@ -51,19 +49,6 @@ class GaussianTileParams(NamedTuple):
     shift: np.ndarray  # (K, D)
     centers: np.ndarray  # (K, D)
     sure_above: np.ndarray  # (K,): log densities that leave nothing to others
-
-
-class GaussianScratch(NamedTuple):
-    """Working memory of one part of the rows."""
-
-    tile: np.ndarray
-    deviations: np.ndarray
-    spare: np.ndarray  # lanes gathered, or deviations
-    pending: np.ndarray
-    held: np.ndarray
-    lanes: np.ndarray
-    roots: np.ndarray
-    bounds: Bounds
 
 
 class GaussianSlots(NamedTuple):
@@ -101,23 +86,6 @@ def load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates; padded features stay zero."""
     load_tile(
         X, start, stop, tile_params.origin, tile_params.inverse_scale, scratch.tile
-    )
-
-
-@allocating_function
-def allocate(tile_params):
-    """Return the working memory of one part."""
-    n_components, n_features = tile_params.centers.shape
-    dtype = tile_params.centers.dtype
-    return GaussianScratch(
-        allocate_rows(n_features, n_features - tile_params.origin.size, dtype),
-        empty(n_features * STRIDE, dtype),
-        zeros(n_features * STRIDE, dtype),
-        empty((n_components, n_features * PENDING_STRIDE), dtype),
-        zeros(n_components, np.int64),
-        empty(LANES, np.int64),
-        empty(LANES, dtype),
-        allocate_bounds(tile_params),
     )
 
 

@@ -4,10 +4,11 @@ C. M. Bishop, *Pattern Recognition and Machine Learning*, eqs. 9.23 to 9.28.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from fastem.compile import tile_function, tile_subroutine
+from fastem.compile import allocating_function, tile_function, tile_subroutine
 from fastem.families.family import Family
 from fastem.families.gaussian import (
     LOG_2_PI,
@@ -15,9 +16,7 @@ from fastem.families.gaussian import (
     GaussianSlots,
     GaussianStatistics,
     add_slots,
-    allocate,
     drift,
-    load,
     make_tile_params,
     moved_means,
     pad_features,
@@ -27,11 +26,20 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.families.repair import decompose_covariances
-from fastem.kernels.lanes import NARROW, WIDE
+from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
+from fastem.kernels.memory import empty, zeros, zeros_from
 from fastem.kernels.products import subtract_lower_norm
-from fastem.kernels.pruning import compare_all, set_likeliest, set_relevant
+from fastem.kernels.pruning import (
+    Bounds,
+    allocate_bounds,
+    compare_all,
+    set_likeliest,
+    set_relevant,
+)
 from fastem.kernels.sparse import (
+    PENDING,
+    PENDING_STRIDE,
     accumulate_components,
     add_outer_of_lanes,
     add_outer_of_tile,
@@ -40,15 +48,83 @@ from fastem.kernels.sparse import (
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
+    at_address,
     fill_rows,
+    load_tile,
     padded,
+)
+from fastem.kernels.upright import (
+    ABREAST,
+    add_deviations_of_rows,
+    add_lower_outer_of_rows,
+    copy_upright,
+    note_place,
+    row_width,
+    subtract_norms_of_rows,
 )
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 8
 # With fewer, the whole density costs little more than its bound.
 PRUNING_MIN_FEATURES = 24
-NARROW_LANES = 16 * len(NARROW)
+
+
+class GaussianScratch(NamedTuple):
+    """Working memory of one part of the rows."""
+
+    tile: np.ndarray
+    place: np.ndarray  # (1,): where its rows lie upright, or zero: in the copy
+    copy: np.ndarray  # (LANES, D)
+    origin: np.ndarray  # (D,): what takes upright rows to tile coordinates
+    inverse_scale: np.ndarray  # (D,)
+    whitened: np.ndarray  # of some rows
+    deviations: np.ndarray
+    spare: np.ndarray  # deviations, too
+    pending: np.ndarray
+    held: np.ndarray
+    lanes: np.ndarray
+    roots: np.ndarray
+    bounds: Bounds
+
+
+@allocating_function
+def allocate(tile_params):
+    """Return the working memory of one part."""
+    n_components, size = tile_params.centers.shape
+    n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
+    width = tile_params.whitening.shape[2]
+    pending = empty((n_components, max(size * PENDING_STRIDE, PENDING * width)), dtype)
+    if n_features >= PRUNING_MIN_FEATURES:  # what rows are padded with stays zero
+        for k in range(n_components):
+            for n in range(PENDING):
+                for i in range(n_features, width):
+                    pending[k, n * width + i] = 0
+    return GaussianScratch(
+        zeros_from(n_features * STRIDE, size * STRIDE, dtype),
+        zeros(1, np.int64),
+        empty((LANES, n_features), dtype),
+        zeros(n_features, dtype),
+        zeros(n_features, dtype),
+        empty(ABREAST * width, dtype),
+        empty(size * STRIDE, dtype),
+        empty(size * STRIDE, dtype),
+        pending,
+        zeros(n_components, np.int64),
+        empty(LANES, np.int64),
+        empty(LANES, dtype),
+        allocate_bounds(tile_params),
+    )
+
+
+@tile_function
+def load(X, start, stop, tile_params, scratch):
+    """Fetch a tile of rows in tile coordinates; padded features stay zero."""
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
+    load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
+    if origin.size >= PRUNING_MIN_FEATURES:
+        note_place(X, start, stop, origin, inverse_scale, scratch)
+        if scratch.place[0] == 0:
+            copy_upright(X, start, stop, origin, inverse_scale, scratch)
 
 
 @tile_subroutine
@@ -63,7 +139,6 @@ def log_density(tile_params, scratch, out):
             n_features,
             scratch.tile,
             out[k * STRIDE : k * STRIDE + LANES],
-            WIDE,
         )
 
 
@@ -74,8 +149,8 @@ def _copy_leading(n, tile_params, bounds):
         for i in range(n):
             total = 0.0
             for j in range(i + 1):
-                entry = tile_params.whitening[k, i, j]
-                bounds.whitening[k, i, j] = entry
+                entry = tile_params.whitening[k, j, i]
+                bounds.whitening[k, j, i] = entry
                 total += abs(entry)
             bounds.shift[k, i] = tile_params.shift[k, i]
             bounds.size[0] = max(bounds.size[0], total)
@@ -97,52 +172,35 @@ def _bound(n, tile_params, bounds):
         p = bounds.bound[k * STRIDE : k * STRIDE + LANES]
         for b in range(LANES):
             p[b] = bounds.log_norm[k]
-        subtract_lower_norm(
-            bounds.whitening[k], bounds.shift[k], n, bounds.tile, p, WIDE
-        )
+        subtract_lower_norm(bounds.whitening[k], bounds.shift[k], n, bounds.tile, p)
     largest, second, best = bounds.least, bounds.second, bounds.likely
     set_best(bounds.bound, tile_params.log_norm.size, largest, second, best, WIDE)
 
 
 @tile_subroutine
 def _finish(lanes, components, tile_params, scratch, out):
+    """Set the log densities of pairs, of rows as they lie upright.
+
+    All of them, lest equal components get unequal bits from another order of sums.
+    """
+    rows = at_address(scratch.place[0], scratch.copy)
     begin = 0
     while begin < lanes.size:
         k, end = components[begin], begin + 1
         while end < lanes.size and components[end] == k:
             end += 1
-        p = out[k * STRIDE : k * STRIDE + LANES]
-        _finish_component(k, lanes[begin:end], tile_params, scratch, p)
+        subtract_norms_of_rows(
+            tile_params.log_norm[k],
+            tile_params.whitening[k],
+            tile_params.shift[k],
+            rows,
+            scratch.origin,
+            scratch.inverse_scale,
+            lanes[begin:end],
+            scratch.whitened,
+            out[k * STRIDE : k * STRIDE + LANES],
+        )
         begin = end
-
-
-@tile_function
-def _finish_component(k, lanes, tile_params, scratch, p):
-    """Set the log density of some lanes, gathered sixteen at a time."""
-    whitening, shift = tile_params.whitening[k], tile_params.shift[k]
-    log_norm = tile_params.log_norm[k]
-    n_features = shift.size
-    value = scratch.roots
-    if lanes.size > LANES // 2:
-        for b in range(LANES):
-            value[b] = log_norm
-        subtract_lower_norm(whitening, shift, n_features, scratch.tile, value, WIDE)
-        for b in lanes:
-            p[b] = value[b]
-        return
-    gathered = scratch.spare
-    for begin in range(0, lanes.size, NARROW_LANES):
-        chosen = lanes[begin : begin + NARROW_LANES]
-        for i in range(n_features):
-            x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
-            row = gathered[i * STRIDE : i * STRIDE + LANES]
-            for n in range(chosen.size):
-                row[n] = x[chosen[n]]
-        for b in range(NARROW_LANES):
-            value[b] = log_norm
-        subtract_lower_norm(whitening, shift, n_features, gathered, value, NARROW)
-        for n in range(chosen.size):
-            p[chosen[n]] = value[n]
 
 
 @tile_function
@@ -184,11 +242,49 @@ def likeliest(tile_params, scratch, out, largest, best):
 
 
 @tile_function
+def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
+    if scratch.origin.size >= PRUNING_MIN_FEATURES:
+        _add_upright(center, r, lanes, count, scratch, pool, first, second)
+    else:
+        add_outer_of_lanes(center, r, lanes, count, scratch, pool, first, second)
+
+
+@tile_function
+def _add_upright(center, r, lanes, count, scratch, pool, first, second):
+    """As ``add_outer_of_lanes``, of rows as they lie upright."""
+    rows, roots = at_address(scratch.place[0], scratch.copy), scratch.roots
+    block, width = scratch.pending[pool], scratch.whitened.size // ABREAST
+    for n in range(count):
+        roots[n] = np.sqrt(r[lanes[n]])
+    done = 0
+    while done < count:
+        held = scratch.held[pool]
+        end = min(count, done + PENDING - held)
+        add_deviations_of_rows(
+            rows,
+            scratch.origin,
+            scratch.inverse_scale,
+            center,
+            roots[done:end],
+            lanes[done:end],
+            first,
+            block[held * width :],
+            width,
+        )
+        held += end - done
+        done = end
+        if held == PENDING:
+            add_lower_outer_of_rows(block, center.size, PENDING, width, second)
+            held = 0
+        scratch.held[pool] = held
+
+
+@tile_function
 def accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's first and second moments about each component's centre."""
     accumulate_components(
         add_outer_of_tile,
-        add_outer_of_lanes,
+        _add_lanes,
         GATHER_MIN_FEATURES,
         tile_params.centers,
         responsibilities,
@@ -201,7 +297,14 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 @tile_function
 def flush(tile_params, scratch, slots, slot):
     """Add the lanes that wait in the pending blocks."""
-    flush_outer(scratch, slots, slot)
+    if scratch.origin.size < PRUNING_MIN_FEATURES:
+        flush_outer(scratch, slots, slot)
+        return
+    size, width = tile_params.centers.shape[1], tile_params.whitening.shape[2]
+    for k in range(scratch.held.size):
+        block, second = scratch.pending[k], slots.second[slot, k]
+        add_lower_outer_of_rows(block, size, scratch.held[k], width, second)
+        scratch.held[k] = 0
 
 
 def tile_params(params, log_weights, dtype):
@@ -211,18 +314,20 @@ def tile_params(params, log_weights, dtype):
     frame = tile_frame(params.means, variances, dtype)
     centers = frame.to_tile(params.means)
     size = padded(n_features)
-    whitening = np.zeros((len(centers), size, size))
+    width = row_width(n_features, dtype) if n_features >= PRUNING_MIN_FEATURES else size
+    whitening = np.zeros((len(centers), size, width))
     inner = whitening[:, :n_features, :n_features]
-    transposed = np.swapaxes(params.precisions_cholesky, 1, 2)
-    np.multiply(transposed, np.sqrt(0.5) * frame.scale, out=inner)
+    factors = np.sqrt(0.5) * frame.scale[:, None]
+    np.multiply(params.precisions_cholesky, factors, out=inner)
     diagonal = np.diagonal(params.precisions_cholesky, axis1=1, axis2=2)
     log_norm = log_weights + np.log(diagonal).sum(axis=1) - n_features / 2 * LOG_2_PI
-    shift = -(inner @ centers[:, :, None])[:, :, 0]
+    # BLAS gives equal components unequal bits, for its sums depend on alignment.
+    shift = -np.einsum("ki,kij->kj", centers, inner)
     return frame, make_tile_params(
         frame,
         log_norm,
         whitening,
-        pad_features(shift, size),
+        pad_features(shift, width),
         pad_features(centers, size),
         dtype,
     )

@@ -15,7 +15,7 @@ from fastem.kernels.tiles import LANES, STRIDE
 
 # How many lanes an operation covers, as a tuple with an item for every sixteen: of a
 # tuple the length is known when Numba compiles. So it is with rows.
-WIDE, NARROW = (0,) * (LANES // 16), (0,)
+WIDE = (0,) * (LANES // 16)
 FOUR, TWO = (0,) * 4, (0,) * 2
 
 REGISTER_BYTES = 64 if MANY_REGISTERS else 32

@@ -30,6 +30,17 @@ def zeros(shape, dtype):
     return np.zeros(shape, dtype)
 
 
+def zeros_from(begin, shape, dtype):
+    """Return a new array of which all from an index on is zero, the rest anything.
+
+    Parts of the rows have memory of their own; cleared, it took a twentieth of an
+    E-step at D = 64, K = 64.
+    """
+    array = np.empty(shape, dtype)
+    array[begin:] = 0
+    return array
+
+
 def full(shape, value, dtype):
     """Return a new array of one number."""
     return np.full(shape, value, dtype)
@@ -38,7 +49,7 @@ def full(shape, value, dtype):
 @lowers(empty)
 def _lower_empty(typing_context, shape, dtype):
     def generate(context, builder, signature, arguments):
-        array = _allocate(context, builder, signature, arguments[0])
+        array = _allocate(context, builder, signature.args[0], arguments[0], signature)
         return _new_reference(context, builder, signature, array)
 
     return _array_type(shape, dtype)(shape, dtype), generate
@@ -47,18 +58,33 @@ def _lower_empty(typing_context, shape, dtype):
 @lowers(zeros)
 def _lower_zeros(typing_context, shape, dtype):
     def generate(context, builder, signature, arguments):
-        array = _allocate(context, builder, signature, arguments[0])
+        array = _allocate(context, builder, signature.args[0], arguments[0], signature)
         memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
         return _new_reference(context, builder, signature, array)
 
     return _array_type(shape, dtype)(shape, dtype), generate
 
 
+@lowers(zeros_from)
+def _lower_zeros_from(typing_context, begin, shape, dtype):
+    def generate(context, builder, signature, arguments):
+        begin, shape, _ = arguments
+        array = _allocate(context, builder, signature.args[1], shape, signature)
+        first = builder.mul(begin, builder.extract_value(array.strides, 0))
+        place = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+        n_bytes = builder.mul(array.nitems, array.itemsize)
+        n_bytes = builder.sub(n_bytes, first)
+        memset(builder, builder.gep(place, [first]), n_bytes, 0)
+        return _new_reference(context, builder, signature, array)
+
+    return _array_type(shape, dtype)(types.int64, shape, dtype), generate
+
+
 @lowers(full)
 def _lower_full(typing_context, shape, value, dtype):
     def generate(context, builder, signature, arguments):
         shape, value, _ = arguments
-        array = _allocate(context, builder, signature, shape)
+        array = _allocate(context, builder, signature.args[0], shape, signature)
         entry = signature.return_type.dtype
         value = context.cast(builder, value, signature.args[1], entry)
         with for_range(builder, array.nitems) as loop:
@@ -73,9 +99,8 @@ def _array_type(shape, dtype):
     return types.Array(parse_dtype(dtype), ndim, "C")
 
 
-def _allocate(context, builder, signature, shape):
-    one = isinstance(signature.args[0], types.Integer)
-    sizes = [shape] if one else unpack_tuple(builder, shape)
+def _allocate(context, builder, kind, shape, signature):
+    sizes = [shape] if isinstance(kind, types.Integer) else unpack_tuple(builder, shape)
     array = context.make_array(signature.return_type)(context, builder)
     entry = array.data.type.pointee
     itemsize = SIZE(context.get_abi_sizeof(entry))

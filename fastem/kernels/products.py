@@ -35,18 +35,18 @@ def multiply_four(matrix, shift, row, n_columns, tile, out):
 
 
 @tile_function
-def subtract_lower_norm(lower, shift, n_features, tile, out, width):
-    """Subtract ``|lower @ tile + shift|**2`` from each lane of ``out``.
+def subtract_lower_norm(upper, shift, n_features, tile, out):
+    """Subtract ``|upper.T @ tile + shift|**2`` from each lane of ``out``.
 
-    ``lower`` is lower triangular with an even size.
+    ``upper`` is upper triangular with an even number of rows.
     """
     in_fours = n_features // 4 * 4
     for row in range(0, in_fours, 4):
-        for lane in range(0, 16 * len(width), block_lanes(tile, width)):
-            subtract_lower_square(lower, shift, row, FOUR, tile, out, lane, width)
+        for lane in range(0, LANES, block_lanes(tile, WIDE)):
+            subtract_lower_square(upper, shift, row, FOUR, tile, out, lane)
     if in_fours < n_features:
-        for lane in range(0, 16 * len(width), block_lanes(tile, width)):
-            subtract_lower_square(lower, shift, in_fours, TWO, tile, out, lane, width)
+        for lane in range(0, LANES, block_lanes(tile, WIDE)):
+            subtract_lower_square(upper, shift, in_fours, TWO, tile, out, lane)
 
 
 @tile_subroutine

@@ -14,9 +14,9 @@ import numpy as np
 from fastem.compile import allocating_function, tile_subroutine
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
-from fastem.kernels.memory import empty, full, zeros
+from fastem.kernels.memory import empty, full, zeros, zeros_from
 from fastem.kernels.sparse import list_above, list_positive
-from fastem.kernels.tiles import LANES, STRIDE, allocate_rows
+from fastem.kernels.tiles import LANES, STRIDE
 
 # exp(-SHARE_MARGIN) is less than the share of a row that is negligible.
 SHARE_MARGIN = 40.0
@@ -79,11 +79,13 @@ def allocate_bounds(tile_params):
         zeros(1, np.int64),
         zeros(3, np.float64),
         full(n_rows, -np.inf, np.float32),
-        zeros((n_rows, *tile_params.whitening.shape[1:]), np.float32),
+        zeros_from(
+            n_components, (n_rows, *tile_params.whitening.shape[1:]), np.float32
+        ),
         zeros((n_rows, n_features), np.float32),
         zeros((n_rows, GUESSED_FEATURES), np.float32),
         full(n_rows, -np.inf, np.float32),
-        allocate_rows(n_features, n_features - tile_params.origin.size, np.float32),
+        zeros_from(tile_params.origin.size * STRIDE, n_features * STRIDE, np.float32),
         empty(n_rows * STRIDE, np.float32),
         empty(LANES, np.float32),
         empty(LANES, np.float32),

@@ -93,12 +93,12 @@ def set_best_bound(start, factors, shifts, n_columns, tile, out, bests, lane, ah
     second[lanes], largest[lanes] = np.partition(values, -2, axis=0)[-2:]
 
 
-def subtract_lower_square(lower, shift, row, rows, tile, out, lane, width):
-    """Subtract squares of rows of ``lower @ tile + shift`` from lanes of ``out``."""
-    n_lanes = block_lanes(tile, width)
+def subtract_lower_square(upper, shift, row, rows, tile, out, lane):
+    """Subtract squares of rows of ``upper.T @ tile + shift`` from lanes of ``out``."""
+    n_lanes = block_lanes(tile, WIDE)
     end = row + len(rows)
     x = rows_of_lanes(tile, end, lane, n_lanes)
-    product = np.tril(lower)[row:end, :end] @ x + shift[row:end, None]
+    product = np.triu(upper)[:end, row:end].T @ x + shift[row:end, None]
     rows_of_lanes(out, 1, lane, n_lanes)[0] -= (product**2).sum(axis=0)
 
 
@@ -252,15 +252,16 @@ def _lower_set_best_bound(
 
 @lowers(subtract_lower_square)
 def _lower_subtract_lower_square(
-    typing_context, lower, shift, row, rows, tile, out, lane, width
+    typing_context, upper, shift, row, rows, tile, out, lane
 ):
     def generate(context, builder, signature, arguments):
-        lower, shift, row, _, tile, out, lane, _ = open_arguments(
+        upper, shift, row, _, tile, out, lane = open_arguments(
             context, builder, signature, arguments
         )
-        lanes = Lanes(builder, tile, lane, _n_lanes(signature.args[4], width))
+        n_lanes = count_lanes(signature.args[4].dtype.bitwidth // 8, 2, len(WIDE))
+        lanes = Lanes(builder, tile, lane, n_lanes)
         sums = _start(lanes, shift, row, rows.count)
-        columns = _Columns(lanes, lower, row, tile, _multiply_add)
+        columns = _Columns(lanes, upper, row, tile, _multiply_add, transposed=True)
         sums = loop(builder, INDEX(0), row, sums, columns.add)
         for j in range(rows.count):  # the triangle on the diagonal
             column = builder.add(row, row.type(j))
@@ -273,7 +274,7 @@ def _lower_subtract_lower_square(
         lanes.store(rest, out, first)
         return context.get_dummy_value()
 
-    return types.void(lower, shift, row, rows, tile, out, lane, width), generate
+    return types.void(upper, shift, row, rows, tile, out, lane), generate
 
 
 def _start(lanes, shift, row, n_rows):
@@ -286,9 +287,9 @@ def _start(lanes, shift, row, n_rows):
 class _Columns:
     """Columns of a matrix, from a row on, and the rows of a tile that they meet."""
 
-    def __init__(self, lanes, matrix, row, tile, combine):
+    def __init__(self, lanes, matrix, row, tile, combine, transposed=False):
         self._lanes, self._matrix, self._row = lanes, matrix, row
-        self._tile, self._combine = tile, combine
+        self._tile, self._combine, self._transposed = tile, combine, transposed
 
     def add(self, column, sums, skipped=0):
         """Return sums of rows, but for some that are skipped, with one column more."""
@@ -298,7 +299,8 @@ class _Columns:
         added = []
         for j, total in enumerate(sums, start=skipped):
             row = builder.add(self._row, self._row.type(j))
-            entry = builder.add(builder.mul(row, width), column)
+            first, then = (column, row) if self._transposed else (row, column)
+            entry = builder.add(builder.mul(first, width), then)
             coefficient = lanes.fill(lanes.entry(self._matrix, entry))
             added.append(self._combine(lanes, total, coefficient, x))
         return added

@@ -15,13 +15,7 @@ from numba.extending import (
     register_jitable,
 )
 
-from fastem.compile import (
-    ROUNDING_EXACT,
-    TILE_OPTIONS,
-    allocating_function,
-    tile_function,
-)
-from fastem.kernels.memory import empty
+from fastem.compile import ROUNDING_EXACT, TILE_OPTIONS, tile_function
 from fastem.lowering import lowers
 
 LANES = 256
@@ -341,19 +335,6 @@ def fill_rows(values, out):
         row = out[k * STRIDE : k * STRIDE + LANES]
         for b in range(LANES):
             row[b] = values[k]
-
-
-@allocating_function
-def allocate_rows(n_rows, n_cleared, dtype):
-    """Return memory of rows of a tile, the last of which are zero.
-
-    All of it cleared, for each part of the rows, took a twentieth of an E-step at
-    D = 64, K = 64 in ``float32``.
-    """
-    rows = empty(n_rows * STRIDE, dtype)
-    for entry in range((n_rows - n_cleared) * STRIDE, rows.size):
-        rows[entry] = 0
-    return rows
 
 
 @tile_function

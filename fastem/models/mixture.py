@@ -22,7 +22,7 @@ from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
-from fastem.kernels.memory import empty, full, zeros
+from fastem.kernels.memory import empty, full, zeros, zeros_from
 from fastem.kernels.responsibilities import (
     NO_DENSITY,
     given_responsibilities,
@@ -34,7 +34,6 @@ from fastem.kernels.tiles import (
     LANES,
     MAX_PARTS,
     STRIDE,
-    allocate_rows,
     lane_sum,
     load_weights,
     part_tiles,
@@ -236,7 +235,7 @@ def make_e_step(family_name, dtype):
         scratch = allocate(tile_params)
         # Rows beyond the components stay zero, for families that work four at once.
         n_rows = (n_components + 3) // 4 * 4
-        p = allocate_rows(n_rows, n_rows - n_components, X.dtype)
+        p = zeros_from(n_components * STRIDE, n_rows * STRIDE, X.dtype)
         work = empty(3 * STRIDE, X.dtype)
         tile_weight = empty(LANES, X.dtype)
         log_likelihood = zeros(LANES, X.dtype)
