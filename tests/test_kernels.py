@@ -20,6 +20,7 @@ from fastem.kernels import (
     responsibilities,
     sparse,
     tiles,
+    triangles,
     upright,
 )
 from fastem.kernels.tiles import LANES, STRIDE
@@ -324,7 +325,7 @@ def test_add_deviations_of_rows(rng, dtype, size, count):
     want_first, want = first.copy(), np.full_like(out, np.nan)
     want_first[:size] += roots[:count] @ y
     want[:count, :size] = y
-    compiled(upright.add_deviations_of_rows)(
+    compiled(triangles.add_deviations_of_rows)(
         rows, origin, scale, center, roots, chosen, first, out.reshape(-1), width
     )
     np.testing.assert_allclose(first, want_first, **TOLERANCE[dtype])
@@ -336,13 +337,13 @@ def test_add_deviations_of_rows(rng, dtype, size, count):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_lower_outer_of_rows(rng, dtype, size, n_rows):
     y = rng.normal(size=(n_rows, size)).astype(dtype)
-    width = tiles.padded(size, upright.block_entries(y))
+    width = tiles.padded(size, triangles.block_entries(y))
     rows = np.zeros((n_rows + 1, width), dtype)
     rows[:n_rows, :size], rows[n_rows] = y, np.nan
     total = rng.normal(size=size * (size + 1) // 2)
     product = y.T.astype(float) @ y
     want = total + product[np.tril_indices(size)]
-    compiled(upright.add_lower_outer_of_rows)(
+    compiled(triangles.add_lower_outer_of_rows)(
         rows.reshape(-1), size, n_rows, width, total
     )
     np.testing.assert_allclose(total, want, **TOLERANCE[dtype])
@@ -354,7 +355,7 @@ def test_add_lower_outer_of_rows(rng, dtype, size, n_rows):
 def test_subtract_norms_of_rows(rng, dtype, size, n_pairs):
     rows = rng.normal(size=(LANES, size)).astype(dtype)
     origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
-    width = tiles.padded(size, upright.block_entries(rows))
+    width = tiles.padded(size, triangles.block_entries(rows))
     upper = np.zeros((size + size % 2, width), dtype)
     upper[:size, :size] = np.triu(rng.normal(size=(size, size)))
     shift = np.zeros(width, dtype)
@@ -362,7 +363,7 @@ def test_subtract_norms_of_rows(rng, dtype, size, n_pairs):
     chosen = rng.permutation(LANES)[:n_pairs]
     out, work = np.full(LANES, np.nan, dtype), np.full(4 * width, np.nan, dtype)
     start = dtype(1.5)
-    compiled(upright.subtract_norms_of_rows)(
+    compiled(triangles.subtract_norms_of_rows)(
         start, upper, shift, rows, origin, scale, chosen, work, out
     )
     z = ((rows[chosen].astype(np.float64) - origin) * scale) @ upper[:size] + shift

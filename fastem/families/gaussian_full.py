@@ -26,6 +26,7 @@ from fastem.families.gaussian import (
     variance_floor,
 )
 from fastem.families.repair import decompose_covariances
+from fastem.kernels.entries import ABREAST
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.maxima import set_best
 from fastem.kernels.memory import empty, zeros, zeros_from
@@ -53,15 +54,13 @@ from fastem.kernels.tiles import (
     load_tile,
     padded,
 )
-from fastem.kernels.upright import (
-    ABREAST,
+from fastem.kernels.triangles import (
     add_deviations_of_rows,
     add_lower_outer_of_rows,
-    copy_upright,
-    note_place,
     row_width,
     subtract_norms_of_rows,
 )
+from fastem.kernels.upright import copy_upright, note_place
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 8
