@@ -21,6 +21,7 @@ SHAPES = [
     (97, 8, 3),
     (770, 9, 7),
     (512, 13, 2),
+    (300, 23, 4),
     (1027, 33, 3),
 ]
 SHAPE_IDS = [f"N{n}-D{d}-K{k}" for n, d, k in SHAPES]
@@ -102,7 +103,17 @@ def test_several_iterations(covariance_type, weighting):
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("spread", [4.0, 30.0])
 @pytest.mark.parametrize(
-    ("n", "d", "k"), [(2051, 3, 4), (2051, 8, 9), (1500, 25, 6), (1100, 40, 11)]
+    ("n", "d", "k"),
+    [
+        (2051, 3, 4),
+        (2051, 8, 9),
+        # Odd sizes that reach, once padded, what kernels decide by.
+        (1500, 7, 6),
+        (1500, 23, 6),
+        (1500, 25, 6),
+        (1500, 31, 5),
+        (1100, 40, 11),
+    ],
 )
 def test_negligible_responsibilities(n, d, k, spread, covariance_type, dtype):
     """Clusters so far apart that most responsibilities round to nothing: kernels may

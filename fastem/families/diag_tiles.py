@@ -83,7 +83,7 @@ def load(X, start, stop, tile_params, scratch):
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     scratch.bounds.ahead[0] = address_of_rows(X, stop)
     note_place(X, start, stop, origin, inverse_scale, scratch)
-    few_features = origin.size < GATHER_MIN_FEATURES
+    few_features = tile_params.centers.shape[1] < GATHER_MIN_FEATURES
     scratch.turned[0] = few_features and scratch.place[0] == 0
     if scratch.turned[0]:
         load_tile(X, start, stop, origin, inverse_scale, scratch.tile)

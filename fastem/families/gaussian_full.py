@@ -64,7 +64,7 @@ from fastem.kernels.upright import copy_upright, note_place
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 8
-# With fewer, the whole density costs little more than its bound.
+# With fewer, padded, the whole density costs little more than its bound.
 PRUNING_MIN_FEATURES = 24
 
 
@@ -93,7 +93,7 @@ def allocate(tile_params):
     n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
     width = tile_params.whitening.shape[2]
     pending = empty((n_components, max(size * PENDING_STRIDE, PENDING * width)), dtype)
-    if n_features >= PRUNING_MIN_FEATURES:  # what rows are padded with stays zero
+    if size >= PRUNING_MIN_FEATURES:  # what rows are padded with stays zero
         for k in range(n_components):
             for n in range(PENDING):
                 for i in range(n_features, width):
@@ -120,7 +120,7 @@ def load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates; padded features stay zero."""
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
-    if origin.size >= PRUNING_MIN_FEATURES:
+    if tile_params.centers.shape[1] >= PRUNING_MIN_FEATURES:
         note_place(X, start, stop, origin, inverse_scale, scratch)
         if scratch.place[0] == 0:
             copy_upright(X, start, stop, origin, inverse_scale, scratch)
@@ -242,7 +242,7 @@ def likeliest(tile_params, scratch, out, largest, best):
 
 @tile_function
 def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
-    if scratch.origin.size >= PRUNING_MIN_FEATURES:
+    if center.size >= PRUNING_MIN_FEATURES:
         _add_upright(center, r, lanes, count, scratch, pool, first, second)
     else:
         add_outer_of_lanes(center, r, lanes, count, scratch, pool, first, second)
@@ -296,10 +296,10 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 @tile_function
 def flush(tile_params, scratch, slots, slot):
     """Add the lanes that wait in the pending blocks."""
-    if scratch.origin.size < PRUNING_MIN_FEATURES:
+    size, width = tile_params.centers.shape[1], tile_params.whitening.shape[2]
+    if size < PRUNING_MIN_FEATURES:
         flush_outer(scratch, slots, slot)
         return
-    size, width = tile_params.centers.shape[1], tile_params.whitening.shape[2]
     for k in range(scratch.held.size):
         block, second = scratch.pending[k], slots.second[slot, k]
         add_lower_outer_of_rows(block, size, scratch.held[k], width, second)
@@ -313,7 +313,7 @@ def tile_params(params, log_weights, dtype):
     frame = tile_frame(params.means, variances, dtype)
     centers = frame.to_tile(params.means)
     size = padded(n_features)
-    width = row_width(n_features, dtype) if n_features >= PRUNING_MIN_FEATURES else size
+    width = row_width(n_features, dtype) if size >= PRUNING_MIN_FEATURES else size
     whitening = np.zeros((len(centers), size, width))
     inner = whitening[:, :n_features, :n_features]
     factors = np.sqrt(0.5) * frame.scale[:, None]
