@@ -285,13 +285,18 @@ def test_set_best_bound(rng, dtype, with_ahead, n_columns):
     assert (second == largest).any() and (second < largest).any()
 
 
+def upright_rows(rng, dtype, size):
+    """Return a tile of rows and what takes them to tile coordinates."""
+    rows = rng.normal(size=(LANES, size)).astype(dtype)
+    return rows, rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+
+
 @pytest.mark.parametrize("n_pairs", [1, 4, 11])
 @pytest.mark.parametrize("size", [1, 4, 9, 16, 39])
 @pytest.mark.parametrize("with_ahead", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_set_norms_of_pairs(rng, dtype, with_ahead, size, n_pairs):
-    rows = rng.normal(size=(LANES, size)).astype(dtype)
-    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    rows, origin, scale = upright_rows(rng, dtype, size)
     start = rng.normal(size=3).astype(dtype)
     factors, shifts = rng.normal(size=(2, 3, size + size % 2)).astype(dtype)
     chosen, components = (
@@ -314,8 +319,7 @@ def test_set_norms_of_pairs(rng, dtype, with_ahead, size, n_pairs):
 @pytest.mark.parametrize("size", [1, 9, 39, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_deviations_of_rows(rng, dtype, size, count):
-    rows = rng.normal(size=(LANES, size)).astype(dtype)
-    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    rows, origin, scale = upright_rows(rng, dtype, size)
     center = rng.normal(size=size + size % 2).astype(dtype)
     roots, chosen = rng.random(LANES).astype(dtype), rng.permutation(LANES)[:count]
     first, width = rng.normal(size=size + size % 2), size + 3
@@ -353,8 +357,7 @@ def test_add_lower_outer_of_rows(rng, dtype, size, n_rows):
 @pytest.mark.parametrize("size", [1, 5, 24, 39, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_subtract_norms_of_rows(rng, dtype, size, n_pairs):
-    rows = rng.normal(size=(LANES, size)).astype(dtype)
-    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    rows, origin, scale = upright_rows(rng, dtype, size)
     width = tiles.padded(size, triangles.block_entries(rows))
     upper = np.zeros((size + size % 2, width), dtype)
     upper[:size, :size] = np.triu(rng.normal(size=(size, size)))
@@ -377,8 +380,7 @@ def test_subtract_norms_of_rows(rng, dtype, size, n_pairs):
 @pytest.mark.parametrize("size", [1, 4, 9, 16, 39, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_moments_of_rows(rng, dtype, size, count):
-    rows = rng.normal(size=(LANES, size)).astype(dtype)
-    origin, scale = rng.normal(size=size).astype(dtype), np.full(size, 0.5, dtype)
+    rows, origin, scale = upright_rows(rng, dtype, size)
     center = rng.normal(size=size + size % 2).astype(dtype)
     weights, chosen = rng.random(LANES).astype(dtype), rng.permutation(LANES)[:count]
     first, second = rng.normal(size=(2, size + size % 2))

@@ -62,6 +62,24 @@ def spread(builder, vector, value):
     return builder.shuffle_vector(one, nothing, mask)
 
 
+def multiply_add(builder, total, a, b):
+    """Return ``total + a * b``, rounded once where the processor can."""
+    product = builder.fmul(a, b, flags=CONTRACT)
+    return builder.fadd(total, product, flags=CONTRACT)
+
+
+def add_products(builder, sums, left, right):
+    """Return sums with the product of each on the left and each on the right added.
+
+    All of the first on the left come first.
+    """
+    pairs = [(a, b) for a in left for b in right]
+    return [
+        multiply_add(builder, total, a, b)
+        for total, (a, b) in zip(sums, pairs, strict=True)
+    ]
+
+
 def sum_entries(builder, vector):
     """Return the sum of a vector's entries, halves added to halves."""
     size = vector.type.count

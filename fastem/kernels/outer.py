@@ -9,13 +9,13 @@ from numba import types
 
 from fastem.compile import MANY_REGISTERS, tile_function, tile_subroutine
 from fastem.kernels.lanes import (
-    CONTRACT,
     FOUR,
     INDEX,
     REGISTER_BYTES,
     TWO,
     Lanes,
     loop,
+    multiply_add,
     open_arguments,
     sum_entries,
 )
@@ -48,6 +48,20 @@ def add_outer_block(a, j, b, i, n_lanes, stride, total, row, width):
         add_sums(a, j, b, column, COLUMNS, n_lanes, stride, total, places)
 
 
+@tile_function
+def places_of_four(j):
+    """Return where rows j to j + 4 of a packed lower triangle begin."""
+    first = j * (j + 1) // 2
+    return first, first + j + 1, first + 2 * j + 3, first + 3 * j + 6
+
+
+@tile_function
+def places_of_two(j):
+    """Return where rows j and j + 1 of a packed lower triangle begin."""
+    first = j * (j + 1) // 2
+    return first, first + j + 1
+
+
 @tile_subroutine
 def add_lower_outer(a, b, size, n_lanes, stride, total):
     """Add the sums over lanes of ``a[j] * b[i]``, i <= j, to a packed lower triangle.
@@ -58,14 +72,12 @@ def add_lower_outer(a, b, size, n_lanes, stride, total):
     """
     n_whole = size // 4 * 4
     for j in range(0, n_whole, 4):
-        first = j * (j + 1) // 2
-        places = (first, first + j + 1, first + 2 * j + 3, first + 3 * j + 6)
+        places = places_of_four(j)
         for i in range(0, j, len(COLUMNS)):
             add_sums(a, j, b, i, COLUMNS, n_lanes, stride, total, places)
         add_sums(a, j, b, j, None, n_lanes, stride, total, places)
     if n_whole < size:
-        first = n_whole * (n_whole + 1) // 2
-        places = (first, first + n_whole + 1)
+        places = places_of_two(n_whole)
         for i in range(0, n_whole, 4):
             add_sums(a, n_whole, b, i, FOUR, n_lanes, stride, total, places)
         add_sums(a, n_whole, b, n_whole, None, n_lanes, stride, total, places)
@@ -118,11 +130,7 @@ def _lower_add_sums(
                 )
             )
             return [
-                builder.fadd(
-                    total,
-                    builder.fmul(left[r], right[c], flags=CONTRACT),
-                    flags=CONTRACT,
-                )
+                multiply_add(builder, total, left[r], right[c])
                 for (r, c), total in zip(pairs, sums, strict=True)
             ]
 

@@ -15,6 +15,7 @@ from fastem.kernels.lanes import (
     Lanes,
     count_lanes,
     loop,
+    multiply_add,
     open_arguments,
     rows_of_lanes,
 )
@@ -307,8 +308,7 @@ class _Columns:
 
 
 def _multiply_add(lanes, total, coefficient, x):
-    product = lanes.builder.fmul(coefficient, x, flags=CONTRACT)
-    return lanes.builder.fadd(total, product, flags=CONTRACT)
+    return multiply_add(lanes.builder, total, coefficient, x)
 
 
 def _keep_better(lanes, total, coefficient, x):

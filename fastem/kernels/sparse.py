@@ -12,7 +12,7 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 
 from fastem.compile import tile_function
-from fastem.kernels.lanes import CONTRACT, INDEX, loop, open_arguments, spread
+from fastem.kernels.lanes import INDEX, loop, multiply_add, open_arguments, spread
 from fastem.kernels.outer import LANE_BLOCK, add_lower_outer
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum
 from fastem.lowering import lowers
@@ -337,8 +337,7 @@ def _lower_gather_deviations(typing_context, x, center, lanes, roots, out):
             root = builder.load(gathered.address(roots, n), align=align)
             deviation = builder.fmul(root, builder.fsub(gathered.gather(n), middle))
             builder.store(deviation, gathered.address(out, n), align=align)
-            product = builder.fmul(root, deviation, flags=CONTRACT)
-            return [builder.fadd(carried[0], product, flags=CONTRACT)]
+            return [multiply_add(builder, carried[0], root, deviation)]
 
         nothing = ir.Constant(gathered.vector, [0.0] * VECTOR)
         (sums,) = gathered.visit([nothing], step)

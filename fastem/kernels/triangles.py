@@ -20,13 +20,15 @@ from fastem.kernels.entries import (
     zero,
 )
 from fastem.kernels.lanes import (
-    CONTRACT,
     INDEX,
     REGISTER_BYTES,
+    add_products,
     loop,
+    multiply_add,
     open_arguments,
     sum_entries,
 )
+from fastem.kernels.outer import places_of_four, places_of_two
 from fastem.kernels.tiles import to_tile
 from fastem.lowering import lowers
 
@@ -90,13 +92,11 @@ def add_lower_outer_of_rows(rows, size, n_rows, width, total):
     n_whole = size // 4 * 4
     step = block_entries(rows)
     for j in range(0, n_whole, 4):
-        first = j * (j + 1) // 2
-        places = (first, first + j + 1, first + 2 * j + 3, first + 3 * j + 6)
+        places = places_of_four(j)
         for i in range(0, j + 4, step):
             add_products_of_rows(rows, j, i, n_rows, width, total, places)
     if n_whole < size:
-        first = n_whole * (n_whole + 1) // 2
-        places = (first, first + n_whole + 1)
+        places = places_of_two(n_whole)
         for i in range(0, size, step):
             add_products_of_rows(rows, n_whole, i, n_rows, width, total, places)
 
@@ -166,13 +166,10 @@ def _lower_subtract_norms_of_rows(
                         entries.load(vector, upper, builder.add(row, column))
                         for column in columns
                     ]
-                    added = []
-                    for r in range(ABREAST):
-                        x = entries.fill(vector, work, in_row(r, i))
-                        for factor, total in zip(factors, z[2 * r :][:2], strict=True):
-                            product = builder.fmul(factor, x, flags=CONTRACT)
-                            added.append(builder.fadd(total, product, flags=CONTRACT))
-                    return added
+                    xs = [
+                        entries.fill(vector, work, in_row(r, i)) for r in range(ABREAST)
+                    ]
+                    return add_products(builder, z, xs, factors)
 
                 end = builder.add(first, INDEX(2 * vector.count))
                 within = builder.icmp_signed("<", end, n_features)
@@ -181,8 +178,7 @@ def _lower_subtract_norms_of_rows(
                 sums = []
                 for r, norm in enumerate(norms):
                     for value in z[2 * r :][:2]:
-                        square = builder.fmul(value, value, flags=CONTRACT)
-                        norm = builder.fadd(norm, square, flags=CONTRACT)
+                        norm = multiply_add(builder, norm, value, value)
                     sums.append(norm)
                 return sums
 
@@ -237,8 +233,7 @@ def _lower_add_deviations_of_rows(
                 root = entries.fill(kind, roots, n)
                 y = builder.fmul(root, builder.fsub(x, middle))
                 entries.store(y, out, builder.add(builder.mul(n, width), i))
-                product = builder.fmul(root, y, flags=CONTRACT)
-                return [builder.fadd(sums[0], product, flags=CONTRACT)]
+                return [multiply_add(builder, sums[0], root, y)]
 
             (total,) = loop(builder, INDEX(0), n_lanes, [zero(kind)], add_row)
             entries.add_to(first, i, total)
@@ -270,14 +265,12 @@ def _lower_add_products_of_rows(
                 entries.load(vector, rows, builder.add(column, start))
                 for start in starts
             ]
-            added = []
-            for r in range(len(places)):
-                entry = builder.add(builder.add(begin, j), INDEX(r))
-                left = entries.fill(vector, rows, entry)
-                for factor, value in zip(right, sums[2 * r :][:2], strict=True):
-                    product = builder.fmul(left, factor, flags=CONTRACT)
-                    added.append(builder.fadd(value, product, flags=CONTRACT))
-            return added
+            row = builder.add(begin, j)
+            left = [
+                entries.fill(vector, rows, builder.add(row, INDEX(r)))
+                for r in range(len(places))
+            ]
+            return add_products(builder, sums, left, right)
 
         nothing = [zero(vector)] * 2 * len(places)
         sums = loop(builder, INDEX(0), n_rows, nothing, add_row)

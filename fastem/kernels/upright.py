@@ -22,6 +22,7 @@ from fastem.kernels.lanes import (
     INDEX,
     REGISTER_BYTES,
     loop,
+    multiply_add,
     open_arguments,
     sum_entries,
 )
@@ -143,11 +144,9 @@ def _norms(typing_context, parameters, rows, frame, lanes, components, out, ahea
                 x = entries.in_tile_coordinates(kind, rows, entry, here)
                 entry = builder.add(builder.mul(k, width), i)
                 factor = entries.load(kind, factors, entry)
-                z = builder.fmul(factor, x, flags=CONTRACT)
                 shift = entries.load(kind, shifts, entry)
-                z = builder.fadd(z, shift, flags=CONTRACT)
-                square = builder.fmul(z, z, flags=CONTRACT)
-                added.append(builder.fadd(total, square, flags=CONTRACT))
+                z = multiply_add(builder, shift, factor, x)
+                added.append(multiply_add(builder, total, z, z))
             return added
 
         def add_four(group, carried):
@@ -209,11 +208,9 @@ def _lower_add_moments_of_rows(
                 x = entries.in_tile_coordinates(kind, rows, entry, frame)
                 y = builder.fsub(x, middle)
                 w = builder.fmul(entries.fill(kind, weights, b), y)
-                square = builder.fmul(w, y, flags=CONTRACT)
-                return [
-                    builder.fadd(total, term, flags=CONTRACT)
-                    for total, term in zip(sums, (w, square), strict=True)
-                ]
+                first, second = sums
+                first = builder.fadd(first, w, flags=CONTRACT)
+                return [first, multiply_add(builder, second, w, y)]
 
             sums = loop(builder, INDEX(0), n_lanes, [zero(kind)] * 2, add_row)
             for total, array in zip(sums, moments, strict=True):
