@@ -15,7 +15,12 @@ from numba.extending import (
     register_jitable,
 )
 
-from fastem.compile import ROUNDING_EXACT, TILE_OPTIONS, tile_function
+from fastem.compile import (
+    ROUNDING_EXACT,
+    TILE_OPTIONS,
+    tile_function,
+    tile_subroutine,
+)
 from fastem.lowering import lowers
 
 LANES = 256
@@ -49,19 +54,48 @@ def load_tile(X, start, stop, origin, inverse_scale, tile):
     0.28 to 0.60). As many features are loaded as the origin has. A tile of float32
     takes rows of float64, too.
     """
-    _load_in_order(X, start, stop, origin, inverse_scale, tile)
+    _load_entries(X, start, 0, stop - start, 0, origin, inverse_scale, tile)
+    _clear_lanes(stop - start, origin.size, tile)
 
 
 @overload(load_tile, jit_options=TILE_OPTIONS)
 def _load_tile(X, start, stop, origin, inverse_scale, tile):
     def load(X, start, stop, origin, inverse_scale, tile):
+        n_rows, n_turned, first = stop - start, 0, 0
         if rows_are_contiguous(X):
-            rows = as_contiguous(X)
-            _load_in_blocks(rows, start, stop, origin, inverse_scale, tile)
-        else:
-            _load_in_order(X, start, stop, origin, inverse_scale, tile)
+            n_turned, first = n_rows // 16 * 16, origin.size // 4 * 4
+            for b in range(0, n_turned, 4):
+                for i in range(0, first, 4):
+                    place = i * STRIDE + b
+                    _turn_block(X, start + b, i, origin, inverse_scale, tile, place)
+        _load_entries(X, start, 0, n_turned, first, origin, inverse_scale, tile)
+        _load_entries(X, start, n_turned, n_rows, 0, origin, inverse_scale, tile)
+        _clear_lanes(n_rows, origin.size, tile)
 
     return load
+
+
+@tile_subroutine
+def _load_entries(X, start, begin, end, first, origin, inverse_scale, tile):
+    """Load lanes begin..end from one feature on, sixteen at a time.
+
+    Of the last sixteen, those past the end repeat the row before it. Of unsigned
+    indices Numba does not ask whether they count from the end.
+    """
+    for strip in range(begin, end, 16):
+        last = np.uint64(end - 1 - strip)
+        for i in range(np.uint64(first), np.uint64(origin.size)):
+            shift, factor = origin[i], inverse_scale[i]
+            place = i * np.uint64(STRIDE) + np.uint64(strip)
+            for b in range(np.uint64(16)):
+                x = X[np.uint64(start + strip) + min(b, last), i]
+                tile[place + b] = (x - shift) * factor
+
+
+@tile_subroutine
+def _clear_lanes(begin, n_features, tile):
+    for i in range(n_features if begin < LANES else 0):
+        tile[i * STRIDE + begin : i * STRIDE + LANES] = 0
 
 
 @register_jitable(**TILE_OPTIONS | ROUNDING_EXACT)
@@ -74,25 +108,9 @@ def to_tile(x, origin, inverse_scale):
     return (x - origin) * inverse_scale
 
 
+@tile_subroutine
 def load_rows(X, start, stop, origin, inverse_scale, rows):
     """Copy rows start..stop of X, centred and scaled, and zeros after them."""
-    _load_upright(X, start, stop, origin, inverse_scale, rows)
-
-
-@overload(load_rows, jit_options=TILE_OPTIONS)
-def _load_rows(X, start, stop, origin, inverse_scale, rows):
-    def load(X, start, stop, origin, inverse_scale, rows):
-        if rows_are_contiguous(X):
-            contiguous = as_contiguous(X)
-            _load_upright(contiguous, start, stop, origin, inverse_scale, rows)
-        else:
-            _load_upright(X, start, stop, origin, inverse_scale, rows)
-
-    return load
-
-
-@tile_function
-def _load_upright(X, start, stop, origin, inverse_scale, rows):
     n_rows = stop - start
     for b in range(n_rows):
         row = rows[b]
@@ -120,59 +138,6 @@ def as_contiguous(typing_context, X):
         return impl_ret_borrowed(context, builder, signature.args[0], arguments[0])
 
     return X.copy(layout="C")(X), generate
-
-
-@tile_function
-def _load_in_order(X, start, stop, origin, inverse_scale, tile):
-    """Load any rows: wide ones one by one, as memory prefetches them, or sixteen."""
-    n_features = origin.size
-    n_rows = stop - start
-    n_whole = n_rows // 16 * 16 if n_features < 16 else 0
-    if n_features >= 16:
-        for b in range(n_rows):
-            for i in range(n_features):
-                value = (X[start + b, i] - origin[i]) * inverse_scale[i]
-                tile[i * STRIDE + b] = value
-    for begin in range(0, n_whole, 16):
-        rows = X[start + begin : start + begin + 16]
-        for i in range(n_features):
-            shift = origin[i]
-            factor = inverse_scale[i]
-            lanes = tile[i * STRIDE + begin : i * STRIDE + LANES]
-            for b in range(16):
-                lanes[b] = (rows[b, i] - shift) * factor
-    for i in range(n_features):
-        lanes = tile[i * STRIDE : i * STRIDE + LANES]
-        if n_features < 16:
-            for b in range(n_whole, n_rows):
-                lanes[b] = (X[start + b, i] - origin[i]) * inverse_scale[i]
-        for b in range(n_rows, LANES):
-            lanes[b] = 0
-
-
-@tile_function
-def _load_in_blocks(X, start, stop, origin, inverse_scale, tile):
-    n_features = origin.size
-    n_rows = stop - start
-    n_whole = n_rows // 16 * 16
-    n_in_blocks = n_features // 4 * 4
-    for b in range(0, n_whole, 4):
-        for i in range(0, n_in_blocks, 4):
-            _turn_block(X, start + b, i, origin, inverse_scale, tile, i * STRIDE + b)
-    for begin in range(0, n_whole, 16):
-        rows = X[start + begin : start + begin + 16]
-        for i in range(n_in_blocks, n_features):
-            shift = origin[i]
-            factor = inverse_scale[i]
-            lanes = tile[i * STRIDE + begin : i * STRIDE + LANES]
-            for b in range(16):
-                lanes[b] = (rows[b, i] - shift) * factor
-    for i in range(n_features):
-        lanes = tile[i * STRIDE : i * STRIDE + LANES]
-        for b in range(n_whole, n_rows):
-            lanes[b] = (X[start + b, i] - origin[i]) * inverse_scale[i]
-        for b in range(n_rows, LANES):
-            lanes[b] = 0
 
 
 @intrinsic
