@@ -6,6 +6,7 @@ import numpy as np
 
 from fastem.estimators.hmm.gmm import GMM_FAMILIES
 from fastem.families.categorical import CATEGORICAL
+from fastem.families.family import WIDE_MIN_FEATURES
 from fastem.families.multinomial import MULTINOMIAL
 from fastem.families.poisson import POISSON
 from fastem.kernels.steps import best_step
@@ -88,19 +89,26 @@ def _kmeans_steps(dtype):
 
 def _mixture_steps(covariance_types, dtype):
     return {
-        f"{kind} {make.__name__.removeprefix('make_')} {dtype}": partial(
-            make, kind, dtype
+        f"{kind} {make.__name__.removeprefix('make_')} {dtype}{size}": partial(
+            make, FAMILIES[kind], n_features, dtype
         )
         for kind in covariance_types
         for make in (make_e_step, make_posterior)
+        for size, n_features in _sizes(FAMILIES[kind])
     }
 
 
 def _emission_steps(family, dtype):
-    return {
-        f"rows {dtype}": partial(make_rows, dtype),
-        f"{family.name} emissions": partial(make_emissions, family),
+    return {f"rows {dtype}": partial(make_rows, dtype)} | {
+        f"{family.name} emissions{size}": partial(make_emissions, family, n_features)
+        for size, n_features in _sizes(family)
     }
+
+
+def _sizes(family):
+    """Return what tells apart the kernels of rows of few and of many features."""
+    sizes = [("", 1), (" wide", WIDE_MIN_FEATURES)]
+    return sizes[: 1 if family.wide is None else 2]
 
 
 def _chain_steps():

@@ -41,10 +41,11 @@ TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
 
 @functools.cache
-def kernel(family):
+def kernel(functions):
     """Log densities of all rows, and their statistics under given responsibilities."""
-    allocate, load, log_density = family.allocate, family.load, family.log_density
-    accumulate, flush = family.accumulate, family.flush
+    allocate, load = functions.allocate, functions.load
+    log_density = functions.log_density
+    accumulate, flush = functions.accumulate, functions.flush
 
     @njit(error_model="numpy")
     def run(X, responsibilities, tile_params, densities, slots, slot):
@@ -89,7 +90,7 @@ def evaluate(family, params, X, responsibilities=None, log_weights=None, n_slots
     cuts = np.linspace(0, len(X), n_slots + 1).astype(int)
     before = reference_counts(tile_params, slots)
     for slot, (start, stop) in enumerate(itertools.pairwise(cuts)):
-        behind = kernel(family)(
+        behind = kernel(family.tile_functions(X.shape[1]))(
             X[start:stop],
             responsibilities[start:stop],
             tile_params,
@@ -396,8 +397,9 @@ class TestMixturesOfGaussians:
         want, _ = shares_of(params, densities)
         family = GMMS[kind]
         _, tile_params = family.tile_params(params, np.zeros(3), X.dtype)
-        allocate, load = family.allocate, family.load
-        joint_log_density = family.joint_log_density
+        functions = family.tile_functions(X.shape[1])
+        allocate, load = functions.allocate, functions.load
+        joint_log_density = functions.joint_log_density
 
         @njit(error_model="numpy")
         def run(X, tile_params, out):

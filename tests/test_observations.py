@@ -40,7 +40,7 @@ def test_rows_live_until_they_are_released(dtype):
 
 @pytest.mark.parametrize("family", [FULL, DIAG, GMM_DIAG, POISSON])
 def test_parameters_and_slots_live_until_they_are_released(family):
-    hold, release, _ = make_emissions(family)
+    hold, release, _ = make_emissions(family, 1)
     params = family.example()
     _, tile_params = family.tile_params(params, np.zeros(1), np.dtype(np.float64))
     slots = family.slots(params, 1)
@@ -62,7 +62,7 @@ def test_an_interruption_releases_what_was_kept():
     with (
         pytest.raises(KeyboardInterrupt),
         rows_for_kernels(X),
-        emissions_for_kernels(DIAG, tile_params, 1),
+        emissions_for_kernels(DIAG, 1, tile_params, 1),
     ):
         raise KeyboardInterrupt
     del X, tile_params

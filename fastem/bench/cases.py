@@ -11,7 +11,8 @@ from fastem.bench import work
 from fastem.bench.probes import DTYPES, FLOAT64
 from fastem.bench.stages import chain_stage, mixture_stage, rows_of
 from fastem.estimators.hmm.validation import make_sequences
-from fastem.families import diag_tiles, gaussian_full
+from fastem.families import full_tiles
+from fastem.families.family import WIDE_MIN_FEATURES
 from fastem.families.gaussian_diag import DIAG
 from fastem.models import hmm, mixture
 from fastem.models.decoding import viterbi
@@ -40,10 +41,10 @@ CHAINS = (
 )
 # With so many features kernels spare the arithmetic of what is negligible.
 SPARING_FEATURES = {
-    "full": gaussian_full.GATHER_MIN_FEATURES,
+    "full": full_tiles.GATHER_MIN_FEATURES,
     "tied": 0,
-    "diag": diag_tiles.GATHER_MIN_FEATURES,
-    "spherical": diag_tiles.GATHER_MIN_FEATURES,
+    "diag": WIDE_MIN_FEATURES,
+    "spherical": WIDE_MIN_FEATURES,
 }
 QUICK_SHARE = 10
 # How the names of stages begin.

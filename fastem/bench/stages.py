@@ -9,9 +9,8 @@ import numpy as np
 from numba import typeof, types
 
 from fastem.bench import work
-from fastem.bench.probes import FLOAT64
 from fastem.compile import data_type, parallel_kernel
-from fastem.families.family import example_arguments
+from fastem.families.family import built_once
 from fastem.families.gaussian_diag import DIAG
 from fastem.kernels import chains, paths
 from fastem.kernels.chains import CHAINS
@@ -47,22 +46,20 @@ def mixture_stage(name, covariance_type, D, K, n_rows):
     _, tile_params = family.tile_params(components, np.zeros(K), np.dtype(np.float64))
     slots = family.slots(components, MAX_PARTS)
     stage, n_rounds = MIXTURE_STAGES.index(name), n_rows // (MAX_PARTS * LANES)
-    kernel = make_mixture_stages(covariance_type)
+    kernel = make_mixture_stages(family, D)
     return functools.partial(kernel, MAX_PARTS, X, tile_params, slots, stage, n_rounds)
 
 
-@functools.cache
-def make_mixture_stages(covariance_type):
+@built_once
+def make_mixture_stages(functions, dtype, tile_params, slots):
     """Build the kernel that goes through one stage of a family, in rounds."""
-    family = FAMILIES[covariance_type]
-    allocate, load, log_density = family.allocate, family.load, family.log_density
-    accumulate = family.accumulate
+    allocate, load = functions.allocate, functions.load
+    log_density, accumulate = functions.log_density, functions.accumulate
     loading, weighing, sharing, _ = range(len(MIXTURE_STAGES))
-    tile_params_type, slots_type = map(typeof, example_arguments(family))
     arguments = (
-        data_type(FLOAT64, 2, "C"),
-        tile_params_type,
-        slots_type,
+        data_type(dtype, 2, "C"),
+        typeof(tile_params),
+        typeof(slots),
         types.int64,
         types.int64,
     )
@@ -104,7 +101,7 @@ def chain_stage(name, K, D, n_rows):
     slots = DIAG.slots(components, MAX_PARTS)
     stage, n_rounds = CHAIN_STAGES.index(name), n_rows // (MAX_PARTS * LANES)
     return functools.partial(
-        make_chain_stages(),
+        make_chain_stages(DIAG, D),
         MAX_PARTS,
         X,
         build(start, transmat),
@@ -115,23 +112,22 @@ def chain_stage(name, K, D, n_rows):
     )
 
 
-@functools.cache
-def make_chain_stages():
+@built_once
+def make_chain_stages(functions, dtype, tile_params, slots):
     """Build the kernel that goes through one stage of chains, in rounds."""
-    allocate, load, log_density = DIAG.allocate, DIAG.load, DIAG.log_density
-    accumulate = DIAG.accumulate
+    allocate, load = functions.allocate, functions.load
+    log_density, accumulate = functions.log_density, functions.accumulate
     likelihoods, forward, backward = chains.likelihoods, chains.forward, chains.backward
     add_transitions = chains.add_transitions
     best_scores, trace_back = paths.best_scores, paths.trace_back
     loading, weighing, comparing, ahead, back, pairing, summing, extending, _ = range(
         len(CHAIN_STAGES)
     )
-    tile_params_type, slots_type = map(typeof, example_arguments(DIAG))
     arguments = (
-        data_type(FLOAT64, 2, "C"),
+        data_type(dtype, 2, "C"),
         typeof(make_chain(np.ones(1), np.ones((1, 1)))),
-        tile_params_type,
-        slots_type,
+        typeof(tile_params),
+        typeof(slots),
         types.int64,
         types.int64,
     )

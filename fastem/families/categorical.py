@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function
-from fastem.families.family import Family, without_center
+from fastem.families.family import Family, TileFunctions, without_center
 from fastem.families.gaussian import EMPTY_SHARE, add_slots
 from fastem.kernels.memory import zeros
 from fastem.kernels.tiles import LANES, STRIDE, lane_sum, padded
@@ -267,12 +267,14 @@ def example_params():
 
 CATEGORICAL = Family(
     "categorical",
-    allocate,
-    load,
-    log_density,
-    log_density,
-    accumulate,
-    flush,
+    TileFunctions(
+        allocate,
+        load,
+        log_density,
+        log_density,
+        accumulate,
+        flush,
+    ),
     None,
     tile_params,
     slots,

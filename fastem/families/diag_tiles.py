@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function, tile_subroutine
+from fastem.families.family import TileFunctions
 from fastem.kernels.guessing import set_likeliest_by_guess, set_sole
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.memory import empty, zeros, zeros_from
@@ -22,7 +23,7 @@ from fastem.kernels.registers import (
     set_best_bound,
     set_best_product,
 )
-from fastem.kernels.sparse import accumulate_components
+from fastem.kernels.sparse import accumulate_components, accumulate_tiles
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
@@ -37,9 +38,8 @@ from fastem.kernels.upright import (
     set_norms_of_pairs,
 )
 
-# With fewer features, gathering the lanes that count costs more than it saves.
-GATHER_MIN_FEATURES = 24
-# With fewer, the whole density costs little more than its bound.
+# With fewer features, the whole density costs little more than its bound (measured at
+# D = 24 to 30, where components overlap: up to half as much again).
 PRUNING_MIN_FEATURES = 32
 
 
@@ -57,7 +57,7 @@ class DiagScratch(NamedTuple):
 
 
 @allocating_function
-def allocate(tile_params):
+def _allocate(tile_params):
     """Return the working memory of one part."""
     n_features, dtype = tile_params.origin.size, tile_params.centers.dtype
     size = tile_params.centers.shape[1]
@@ -74,20 +74,28 @@ def allocate(tile_params):
 
 
 @tile_function
-def load(X, start, stop, tile_params, scratch):
+def _load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates.
 
     A whole tile of contiguous rows stays where it is until ``_turn`` is asked for it.
-    Others are turned at once, or copied, if lanes may be worked alone.
+    Others are turned at once.
     """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     scratch.bounds.ahead[0] = address_of_rows(X, stop)
     note_place(X, start, stop, origin, inverse_scale, scratch)
-    few_features = tile_params.centers.shape[1] < GATHER_MIN_FEATURES
-    scratch.turned[0] = few_features and scratch.place[0] == 0
+    scratch.turned[0] = scratch.place[0] == 0
     if scratch.turned[0]:
         load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
-    elif scratch.place[0] == 0:
+
+
+@tile_function
+def _load_wide(X, start, stop, tile_params, scratch):
+    """As ``_load``, but others are copied, as lanes may be worked alone."""
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
+    scratch.bounds.ahead[0] = address_of_rows(X, stop)
+    note_place(X, start, stop, origin, inverse_scale, scratch)
+    scratch.turned[0] = False
+    if scratch.place[0] == 0:
         copy_upright(X, start, stop, origin, inverse_scale, scratch)
 
 
@@ -107,7 +115,7 @@ def _turn_leading(n, scratch, tile):
 
 
 @tile_subroutine
-def log_density(tile_params, scratch, out):
+def _log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
     _turn(scratch)
     set_scaled_norms(
@@ -213,17 +221,16 @@ def _finish(lanes, components, tile_params, scratch, out):
 
 
 @tile_function
-def joint_log_density(tile_params, scratch, out):
-    """As ``log_density``, but -inf where a component is negligible for a row."""
+def _joint_log_density(tile_params, scratch, out):
     if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
-        log_density(tile_params, scratch, out)
+        _log_density(tile_params, scratch, out)
     else:
         set_relevant(
             _copy_leading,
             _load_leading,
             _bound,
             _finish,
-            log_density,
+            _log_density,
             tile_params,
             scratch,
             out,
@@ -231,29 +238,14 @@ def joint_log_density(tile_params, scratch, out):
 
 
 @tile_function
-def likeliest(tile_params, scratch, out, largest, best):
-    """Set the likeliest component of each lane, and its joint log density."""
-    if tile_params.centers.shape[1] >= PRUNING_MIN_FEATURES:
-        set_likeliest_by_guess(
-            _guess,
-            _copy_leading,
-            _load_leading,
-            _bound,
-            _finish,
-            log_density,
-            tile_params,
-            scratch,
-            out,
-            largest,
-            best,
-        )
-    elif scratch.place[0] != 0:
+def _likeliest(tile_params, scratch, out, largest, best):
+    if scratch.place[0] != 0:
         set_likeliest_by_all_terms(
             _copy_leading,
             _load_leading,
             _bound,
             _finish,
-            log_density,
+            _log_density,
             tile_params,
             scratch,
             out,
@@ -261,12 +253,31 @@ def likeliest(tile_params, scratch, out, largest, best):
             best,
         )
     else:
-        compare_all(log_density, tile_params, scratch, out, largest, best)
+        compare_all(_log_density, tile_params, scratch, out, largest, best)
 
 
 @tile_function
-def sole(tile_params, scratch, out, largest, best):
-    """Set the component that alone each lane is of, if it is; else return False."""
+def _likeliest_wide(tile_params, scratch, out, largest, best):
+    if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
+        _likeliest(tile_params, scratch, out, largest, best)
+    else:
+        set_likeliest_by_guess(
+            _guess,
+            _copy_leading,
+            _load_leading,
+            _bound,
+            _finish,
+            _log_density,
+            tile_params,
+            scratch,
+            out,
+            largest,
+            best,
+        )
+
+
+@tile_function
+def _sole(tile_params, scratch, out, largest, best):
     if tile_params.centers.shape[1] < PRUNING_MIN_FEATURES:
         return False
     return set_sole(_guess, _finish, tile_params, scratch, out, largest, best)
@@ -338,12 +349,19 @@ def _add_lanes(center, r, lanes, count, scratch, pool, first, second):
 
 
 @tile_function
-def accumulate(tile_params, scratch, responsibilities, slots, slot):
+def _accumulate(tile_params, scratch, responsibilities, slots, slot):
     """Add the tile's first and second moments about each component's centre."""
+    accumulate_tiles(
+        _add_tile, tile_params.centers, responsibilities, scratch, slots, slot
+    )
+
+
+@tile_function
+def _accumulate_wide(tile_params, scratch, responsibilities, slots, slot):
     accumulate_components(
         _add_tile,
         _add_lanes,
-        GATHER_MIN_FEATURES,
+        0,
         tile_params.centers,
         responsibilities,
         scratch,
@@ -353,8 +371,8 @@ def accumulate(tile_params, scratch, responsibilities, slots, slot):
 
 
 @tile_function
-def accumulate_sole(tile_params, scratch, tile_weight, slots, slot):
-    """As ``accumulate``, where ``sole`` has sorted the rows by component."""
+def _accumulate_sole(tile_params, scratch, tile_weight, slots, slot):
+    """As ``_accumulate``, where ``_sole`` has sorted the rows by component."""
     lanes, ends, begin = scratch.bounds.lanes, scratch.bounds.ends, 0
     for k in range(tile_params.log_norm.size):
         end = ends[k]
@@ -375,5 +393,21 @@ def accumulate_sole(tile_params, scratch, tile_weight, slots, slot):
 
 
 @tile_function
-def flush(tile_params, scratch, slots, slot):
+def _flush(tile_params, scratch, slots, slot):
     """Nothing waits."""
+
+
+NARROW_TILES = TileFunctions(
+    _allocate, _load, _log_density, _log_density, _accumulate, _flush, _likeliest
+)
+WIDE_TILES = TileFunctions(
+    _allocate,
+    _load_wide,
+    _log_density,
+    _joint_log_density,
+    _accumulate_wide,
+    _flush,
+    _likeliest_wide,
+    _sole,
+    _accumulate_sole,
+)

@@ -9,16 +9,9 @@ from functools import partial
 import numpy as np
 
 from fastem.families.diag_tiles import (
+    NARROW_TILES,
     PRUNING_MIN_FEATURES,
-    accumulate,
-    accumulate_sole,
-    allocate,
-    flush,
-    joint_log_density,
-    likeliest,
-    load,
-    log_density,
-    sole,
+    WIDE_TILES,
 )
 from fastem.families.family import Family
 from fastem.families.gaussian import (
@@ -157,12 +150,7 @@ def maximize_spherical(statistics, params, regularization):
 
 DIAG = Family(
     "diag",
-    allocate,
-    load,
-    log_density,
-    joint_log_density,
-    accumulate,
-    flush,
+    NARROW_TILES,
     diag_from_variances,
     tile_params,
     slots,
@@ -170,19 +158,12 @@ DIAG = Family(
     maximize_diag,
     partial(recenter, moved_sums),
     partial(diag_from_variances, np.zeros((1, 1)), np.ones(1)),
-    likeliest,
-    sole,
-    accumulate_sole,
+    WIDE_TILES,
 )
 
 SPHERICAL = Family(
     "spherical",
-    allocate,
-    load,
-    log_density,
-    joint_log_density,
-    accumulate,
-    flush,
+    NARROW_TILES,
     spherical_from_variances,
     tile_params,
     slots,
@@ -190,7 +171,5 @@ SPHERICAL = Family(
     maximize_spherical,
     partial(recenter, moved_sums),
     partial(spherical_from_variances, np.zeros((1, 1)), np.ones(1)),
-    likeliest,
-    sole,
-    accumulate_sole,
+    WIDE_TILES,
 )

@@ -5,13 +5,13 @@ The K * M Gaussians are one family's, Gaussian m of component k being its compon
 applications in speech recognition", Proc. IEEE 77 (1989), eqs. 49 and 52 to 54.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function
-from fastem.families.family import Family
+from fastem.families.family import Family, TileFunctions
 from fastem.families.gaussian import (
     EMPTY_SHARE,
     GaussianParams,
@@ -100,70 +100,6 @@ def mixture_of(family):
         Its ``accumulate`` uses up what the last density of the same tile left behind.
         ``from_variances`` gives each component one Gaussian.
     """
-    inner_allocate, inner_load = family.allocate, family.load
-    inner_log_density = family.log_density
-    inner_joint_log_density = family.joint_log_density
-    inner_accumulate, inner_flush = family.accumulate, family.flush
-
-    @allocating_function
-    def allocate(tile_params):
-        log_norm = tile_params.gaussian_log_norm
-        return GMMScratch(
-            # Sized by the centres, which lie here under the same name. Arrays returned
-            # by a tile function are not counted, and here a reference would be dropped.
-            inner_allocate(tile_params),
-            zeros(log_norm.size * STRIDE, log_norm.dtype),
-            empty(LANES, log_norm.dtype),
-            empty(LANES, log_norm.dtype),
-        )
-
-    @tile_function
-    def load(X, start, stop, tile_params, scratch):
-        inner_load(
-            X, start, stop, _gaussian_tile_params(tile_params), scratch.gaussians
-        )
-
-    @tile_function
-    def log_density(tile_params, scratch, out):
-        inner_log_density(
-            _gaussian_tile_params(tile_params), scratch.gaussians, scratch.shares
-        )
-        _add_up(tile_params.log_norm.size, scratch, out)
-
-    @tile_function
-    def joint_log_density(tile_params, scratch, out):
-        inner_joint_log_density(
-            _gaussian_tile_params(tile_params), scratch.gaussians, scratch.shares
-        )
-        _add_up(tile_params.log_norm.size, scratch, out)
-
-    @tile_function
-    def accumulate(tile_params, scratch, responsibilities, slots, slot):
-        n_components = tile_params.log_norm.size
-        n_gaussians = tile_params.gaussian_log_norm.size // n_components
-        for k in range(n_components):
-            r = responsibilities[k * STRIDE : k * STRIDE + LANES]
-            slots.weight[slot, k] += lane_sum(r, LANES)
-            for j in range(k * n_gaussians, (k + 1) * n_gaussians):
-                share = scratch.shares[j * STRIDE : j * STRIDE + LANES]
-                for b in range(LANES):
-                    share[b] *= r[b]
-        inner_accumulate(
-            _gaussian_tile_params(tile_params),
-            scratch.gaussians,
-            scratch.shares,
-            _gaussian_slots(slots),
-            slot,
-        )
-
-    @tile_function
-    def flush(tile_params, scratch, slots, slot):
-        inner_flush(
-            _gaussian_tile_params(tile_params),
-            scratch.gaussians,
-            _gaussian_slots(slots),
-            slot,
-        )
 
     def from_variances(means, variances):
         weights = np.ones((means.shape[0], 1))
@@ -229,12 +165,7 @@ def mixture_of(family):
 
     return Family(
         f"gmm-{family.name}",
-        allocate,
-        load,
-        log_density,
-        joint_log_density,
-        accumulate,
-        flush,
+        _tile_functions(family.narrow),
         from_variances,
         tile_params,
         slots,
@@ -242,6 +173,85 @@ def mixture_of(family):
         maximize,
         recenter,
         partial(from_variances, np.zeros((1, 1)), np.ones(1)),
+        _tile_functions(family.wide),
+    )
+
+
+@cache
+def _tile_functions(inner):
+    """Return those of mixtures, made of those of their Gaussians."""
+    inner_allocate, inner_load = inner.allocate, inner.load
+    inner_log_density = inner.log_density
+    inner_joint_log_density = inner.joint_log_density
+    inner_accumulate, inner_flush = inner.accumulate, inner.flush
+
+    @allocating_function
+    def allocate(tile_params):
+        log_norm = tile_params.gaussian_log_norm
+        return GMMScratch(
+            # Sized by the centres, which lie here under the same name. Arrays returned
+            # by a tile function are not counted, and here a reference would be dropped.
+            inner_allocate(tile_params),
+            zeros(log_norm.size * STRIDE, log_norm.dtype),
+            empty(LANES, log_norm.dtype),
+            empty(LANES, log_norm.dtype),
+        )
+
+    @tile_function
+    def load(X, start, stop, tile_params, scratch):
+        inner_load(
+            X, start, stop, _gaussian_tile_params(tile_params), scratch.gaussians
+        )
+
+    @tile_function
+    def log_density(tile_params, scratch, out):
+        inner_log_density(
+            _gaussian_tile_params(tile_params), scratch.gaussians, scratch.shares
+        )
+        _add_up(tile_params.log_norm.size, scratch, out)
+
+    @tile_function
+    def joint_log_density(tile_params, scratch, out):
+        inner_joint_log_density(
+            _gaussian_tile_params(tile_params), scratch.gaussians, scratch.shares
+        )
+        _add_up(tile_params.log_norm.size, scratch, out)
+
+    @tile_function
+    def accumulate(tile_params, scratch, responsibilities, slots, slot):
+        n_components = tile_params.log_norm.size
+        n_gaussians = tile_params.gaussian_log_norm.size // n_components
+        for k in range(n_components):
+            r = responsibilities[k * STRIDE : k * STRIDE + LANES]
+            slots.weight[slot, k] += lane_sum(r, LANES)
+            for j in range(k * n_gaussians, (k + 1) * n_gaussians):
+                share = scratch.shares[j * STRIDE : j * STRIDE + LANES]
+                for b in range(LANES):
+                    share[b] *= r[b]
+        inner_accumulate(
+            _gaussian_tile_params(tile_params),
+            scratch.gaussians,
+            scratch.shares,
+            _gaussian_slots(slots),
+            slot,
+        )
+
+    @tile_function
+    def flush(tile_params, scratch, slots, slot):
+        inner_flush(
+            _gaussian_tile_params(tile_params),
+            scratch.gaussians,
+            _gaussian_slots(slots),
+            slot,
+        )
+
+    return TileFunctions(
+        allocate,
+        load,
+        log_density,
+        joint_log_density,
+        accumulate,
+        flush,
         density_first=True,
     )
 

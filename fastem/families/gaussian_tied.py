@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem.compile import allocating_function, tile_function
-from fastem.families.family import Family
+from fastem.families.family import Family, TileFunctions
 from fastem.families.gaussian import (
     LOG_2_PI,
     GaussianParams,
@@ -338,12 +338,9 @@ def maximize(statistics, params, regularization):
 
 TIED = Family(
     "tied",
-    allocate,
-    load,
-    log_density,
-    log_density,
-    accumulate,
-    flush,
+    TileFunctions(
+        allocate, load, log_density, log_density, accumulate, flush, likeliest
+    ),
     from_variances,
     tile_params,
     slots,
@@ -351,5 +348,4 @@ TIED = Family(
     maximize,
     partial(recenter, moved_sums),
     partial(from_variances, np.zeros((1, 1)), np.ones(1)),
-    likeliest,
 )

@@ -11,7 +11,7 @@ import numpy as np
 from fastem.compile import tile_function
 from fastem.families import poisson
 from fastem.families.categorical import likeliest_probabilities
-from fastem.families.family import Family, without_center
+from fastem.families.family import Family, TileFunctions, without_center
 from fastem.families.poisson import (
     add_log_factorials,
     count_slots,
@@ -89,12 +89,14 @@ def example_params():
 
 MULTINOMIAL = Family(
     "multinomial",
-    poisson.allocate,
-    load,
-    poisson.log_density,
-    poisson.log_density,
-    poisson.accumulate,
-    poisson.flush,
+    TileFunctions(
+        poisson.allocate,
+        load,
+        poisson.log_density,
+        poisson.log_density,
+        poisson.accumulate,
+        poisson.flush,
+    ),
     None,
     tile_params,
     slots,

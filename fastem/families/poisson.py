@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from fastem.compile import allocating_function, tile_function
-from fastem.families.family import Family, without_center
+from fastem.families.family import Family, TileFunctions, without_center
 from fastem.families.gaussian import EMPTY_SHARE, LOG_2_PI, add_slots
 from fastem.kernels.memory import empty, zeros
 from fastem.kernels.outer import add_outer
@@ -281,12 +281,14 @@ def example_params():
 
 POISSON = Family(
     "poisson",
-    allocate,
-    load,
-    log_density,
-    log_density,
-    accumulate,
-    flush,
+    TileFunctions(
+        allocate,
+        load,
+        log_density,
+        log_density,
+        accumulate,
+        flush,
+    ),
     None,
     tile_params,
     slots,

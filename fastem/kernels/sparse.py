@@ -137,6 +137,18 @@ def accumulate_components(
 
 
 @tile_function
+def accumulate_tiles(add_tile, centers, responsibilities, scratch, slots, slot):
+    """As :func:`accumulate_components`, of whole tiles always, without pools."""
+    for k in range(centers.shape[0]):
+        r = responsibilities[k * STRIDE : k * STRIDE + LANES]
+        weight = lane_sum(r, LANES)
+        if weight > 0:
+            slots.weight[slot, k] += weight
+            first, second = slots.first[slot, k], slots.second[slot, k]
+            add_tile(centers[k], r, scratch, first, second)
+
+
+@tile_function
 def _sum_and_count(values):
     """Return the sum of all lanes and how many are above zero."""
     total, count = values.dtype.type(0), 0
@@ -149,21 +161,28 @@ def _sum_and_count(values):
 @tile_function
 def add_outer_of_tile(center, r, scratch, first, second):
     """Add a whole tile's deviations and their outer products."""
-    if center.size < ROOT_MIN_FEATURES:
-        plain = scratch.spare
-        _weigh_one_factor(center, r, scratch, plain, first)
-    else:
-        plain = scratch.deviations
-        _weigh_both_factors(center, r, scratch, first)
-    add_lower_outer(scratch.deviations, plain, center.size, LANES, STRIDE, second)
+    if center.size >= ROOT_MIN_FEATURES:
+        add_root_outer_of_tile(center, r, scratch, first, second)
+        return
+    _weigh_one_factor(center, r, scratch, first)
+    weighted, plain = scratch.deviations, scratch.spare
+    add_lower_outer(weighted, plain, center.size, LANES, STRIDE, second)
 
 
 @tile_function
-def _weigh_one_factor(center, r, scratch, plain, first):
+def add_root_outer_of_tile(center, r, scratch, first, second):
+    """As :func:`add_outer_of_tile`, by deviations times roots of weights."""
+    _weigh_both_factors(center, r, scratch, first)
+    both = scratch.deviations
+    add_lower_outer(both, both, center.size, LANES, STRIDE, second)
+
+
+@tile_function
+def _weigh_one_factor(center, r, scratch, first):
     for i in range(center.size):
         c = center[i]
         x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
-        deviation = plain[i * STRIDE : i * STRIDE + LANES]
+        deviation = scratch.spare[i * STRIDE : i * STRIDE + LANES]
         weighted = scratch.deviations[i * STRIDE : i * STRIDE + LANES]
         total = r.dtype.type(0)
         for b in range(LANES):

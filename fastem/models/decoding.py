@@ -137,7 +137,9 @@ def viterbi(family, params, sequences, reach=None):
 
     with (
         rows_for_kernels(X) as fetched,
-        emissions_for_kernels(family, tile_params, rows.n_slots) as emissions,
+        emissions_for_kernels(
+            family, X.shape[1], tile_params, rows.n_slots
+        ) as emissions,
     ):
         sequences = sequences._replace(X=fetched)
         if not reach.exact:

@@ -293,7 +293,9 @@ def _run(
 
     with (
         rows_for_kernels(X) as fetched,
-        emissions_for_kernels(family, tile_params, rows.n_slots, slots) as emissions,
+        emissions_for_kernels(
+            family, X.shape[1], tile_params, rows.n_slots, slots
+        ) as emissions,
     ):
         sequences = sequences._replace(X=fetched)
         if not reach.exact:

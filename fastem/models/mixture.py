@@ -6,7 +6,6 @@ statistics and slots are added in order. So the bits of a result do not depend o
 number of threads.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from fastem.compile import (
     data_type,
     parallel_kernel,
 )
-from fastem.families.family import example_arguments
+from fastem.families.family import built_once
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
 from fastem.families.gaussian_tied import TIED
@@ -87,7 +86,7 @@ def e_step(family, params, X, sample_weight=None, *, assignment=SOFT, given=None
     frame, tile_params = _tile_params(family, params, X.dtype)
     sample_weight = _or_empty(sample_weight, X.dtype, 1)
     given = _or_empty(given, X.dtype, 2)
-    kernel = make_e_step(family.name, X.dtype.name)
+    kernel = make_e_step(family, X.shape[1], X.dtype.name)
     slots = family.slots(params.components, count_parts(X, params, family))
     kernel(
         len(slots.log_likelihood),
@@ -153,7 +152,7 @@ def posterior(
         np.zeros(n_parts, np.int64),
     )
     _, tile_params = _tile_params(family, params, X.dtype)
-    kernel = make_posterior(family.name, X.dtype.name)
+    kernel = make_posterior(family, X.shape[1], X.dtype.name)
     kernel(n_parts, X, tile_params, out)
     return out
 
@@ -209,23 +208,20 @@ def _or_empty(array, dtype, ndim):
     return np.empty((0,) * ndim, dtype) if array is None else array
 
 
-@functools.cache
-def make_e_step(family_name, dtype):
+@built_once
+def make_e_step(functions, dtype, tile_params, slots):
     """Build the E-step kernel of a family for one floating-point type."""
-    family = FAMILIES[family_name]
-    allocate, load = family.allocate, family.load
-    joint_log_density, sole = family.joint_log_density, family.sole
-    accumulate, accumulate_sole = family.accumulate, family.accumulate_sole
-    flush = family.flush
-    tile_params_type, slots_type = map(typeof, example_arguments(family, dtype))
-
+    allocate, load = functions.allocate, functions.load
+    joint_log_density, sole = functions.joint_log_density, functions.sole
+    accumulate, accumulate_sole = functions.accumulate, functions.accumulate_sole
+    flush = functions.flush
     arguments = (
         data_type(dtype, 2),
         data_type(dtype, 1),
         data_type(dtype, 2),
         types.int64,
-        tile_params_type,
-        slots_type,
+        typeof(tile_params),
+        typeof(slots),
     )
 
     @parallel_kernel(*arguments)
@@ -274,14 +270,12 @@ def make_e_step(family_name, dtype):
     return accumulate_part
 
 
-@functools.cache
-def make_posterior(family_name, dtype):
+@built_once
+def make_posterior(functions, dtype, tile_params, slots):
     """Build the kernel that scores and labels rows."""
-    family = FAMILIES[family_name]
-    allocate, load = family.allocate, family.load
-    joint_log_density = family.joint_log_density
-    likeliest, sole = family.likeliest, family.sole
-    tile_params_type, _ = map(typeof, example_arguments(family, dtype))
+    allocate, load = functions.allocate, functions.load
+    joint_log_density = functions.joint_log_density
+    likeliest, sole = functions.likeliest, functions.sole
     integers = np.empty(0, np.int64)
     out_type = typeof(
         Posterior(np.empty(0, dtype), integers, np.empty((0, 1), dtype), integers)
@@ -289,7 +283,7 @@ def make_posterior(family_name, dtype):
 
     arguments = (
         data_type(dtype, 2),
-        tile_params_type,
+        typeof(tile_params),
         out_type,
     )
 

@@ -19,7 +19,7 @@ from fastem.compile import (
     serial_kernel,
     tile_function,
 )
-from fastem.families.family import example_arguments
+from fastem.families.family import built_once
 from fastem.kernels.chain_rows import fetch_rows
 from fastem.kernels.chains import CHAINS, STEPS
 from fastem.kernels.tiles import LANES
@@ -63,14 +63,14 @@ def rows_for_kernels(X):
 
 
 @contextlib.contextmanager
-def emissions_for_kernels(family, tile_params, n_parts, slots=None):
+def emissions_for_kernels(family, n_features, tile_params, n_parts, slots=None):
     """Keep parameters where kernels of some parts can call the family's functions.
 
     Without slots there is nothing to add to.
     """
     if slots is None:
         slots = family.slots(family.example(), 0)
-    hold, release, code = make_emissions(family)
+    hold, release, code = make_emissions(family, n_features)
     kept = []
     try:
         # Sweeps have two parts always.
@@ -109,13 +109,12 @@ def make_rows(dtype):
     return hold, _make_release(packed), np.array([fetch])
 
 
-@functools.cache
-def make_emissions(family):
+@built_once
+def make_emissions(functions, dtype, tile_params, slots):
     """Build what keeps parameters, lets go of them, and works tiles under them."""
-    allocate, load, log_density = family.allocate, family.load, family.log_density
-    accumulate, flush = family.accumulate, family.flush
-    density_first = family.density_first
-    tile_params, slots = example_arguments(family)
+    allocate, load = functions.allocate, functions.load
+    log_density, density_first = functions.log_density, functions.density_first
+    accumulate, flush = functions.accumulate, functions.flush
     scratch_type = typeof(allocate(tile_params))
     tile_params_type, slots_type = typeof(tile_params), typeof(slots)
     packed = Packed((tile_params_type, scratch_type, slots_type))
