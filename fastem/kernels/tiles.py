@@ -79,17 +79,19 @@ def _load_tile(X, start, stop, origin, inverse_scale, tile):
 def _load_entries(X, start, begin, end, first, origin, inverse_scale, tile):
     """Load lanes begin..end from one feature on, sixteen at a time.
 
-    Of the last sixteen, those past the end repeat the row before it. Of unsigned
-    indices Numba does not ask whether they count from the end.
+    Of unsigned indices Numba does not ask whether they count from the end.
     """
     for strip in range(begin, end, 16):
-        last = np.uint64(end - 1 - strip)
+        rows = np.uint64(start + strip)
         for i in range(np.uint64(first), np.uint64(origin.size)):
             shift, factor = origin[i], inverse_scale[i]
             place = i * np.uint64(STRIDE) + np.uint64(strip)
-            for b in range(np.uint64(16)):
-                x = X[np.uint64(start + strip) + min(b, last), i]
-                tile[place + b] = (x - shift) * factor
+            if strip + 16 <= end:
+                for b in range(np.uint64(16)):
+                    tile[place + b] = (X[rows + b, i] - shift) * factor
+            else:
+                for b in range(np.uint64(end - strip)):
+                    tile[place + b] = (X[rows + b, i] - shift) * factor
 
 
 @tile_subroutine
