@@ -12,6 +12,7 @@ from scipy import special, stats
 
 from fastem.families import categorical, multinomial, poisson
 from fastem.families.categorical import CATEGORICAL, CategoricalParams
+from fastem.families.family import WIDE_MIN_FEATURES, built_once
 from fastem.families.gaussian import GaussianParams, Regularization
 from fastem.families.gaussian_diag import DIAG, SPHERICAL
 from fastem.families.gaussian_full import FULL
@@ -492,3 +493,16 @@ def test_statistics_of_halves_add_up(name):
     for total, slotted, a, b in zip(whole, in_slots, left, right, strict=True):
         np.testing.assert_allclose(a + b, total, rtol=1e-11, atol=1e-11)
         np.testing.assert_allclose(slotted, total, rtol=1e-11, atol=1e-11)
+
+
+def test_families_of_the_same_tile_functions_share_what_is_built_of_them():
+    @built_once
+    def make(functions, dtype, tile_params, slots):
+        return functions, dtype
+
+    last_of_few, first_of_many = WIDE_MIN_FEATURES - 1, WIDE_MIN_FEATURES
+    assert make(DIAG, 2) is make(SPHERICAL, last_of_few)
+    assert make(DIAG, first_of_many) is make(SPHERICAL, 64)
+    assert make(POISSON, 2) is make(POISSON, 64)
+    made = [make(DIAG, 2), make(DIAG, 64), make(DIAG, 2, "float32"), make(FULL, 2)]
+    assert len(set(made)) == len(made)

@@ -107,9 +107,11 @@ def test_several_iterations(covariance_type, weighting):
     [
         (2051, 3, 4),
         (2051, 8, 9),
-        # Odd sizes that reach, once padded, what kernels decide by.
+        # Odd sizes that reach, once padded, what kernels decide by; the last of few
+        # features and the first of many.
         (1500, 7, 6),
         (1500, 23, 6),
+        (1500, 24, 6),
         (1500, 25, 6),
         (1500, 31, 5),
         (1100, 40, 11),

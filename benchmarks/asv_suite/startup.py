@@ -12,7 +12,7 @@ import sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 import fastem
-X = np.random.default_rng(0).normal(size=(1000, 2))
+X = np.random.default_rng(0).normal(size=(1000, int(sys.argv[2])))
 model = getattr(fastem, sys.argv[1])(2, random_state=0)
 start = time.perf_counter()
 model.fit(X)
@@ -26,12 +26,16 @@ class Import:
 
 
 class FirstFit:
-    params = choose("KMeans", "GaussianMixture", "GaussianHMM", quick=1)
+    """Of two features, or of as many as the name says."""
+
+    params = choose(
+        *("KMeans", "GaussianMixture", "GaussianMixture 32", "GaussianHMM"), quick=1
+    )
     param_names = ("model",)
     timeout = 600
 
     def setup(self, model):
-        since(model)
+        since(model.split()[0])
 
     def track_cold(self, model):
         with tempfile.TemporaryDirectory() as empty:
@@ -46,8 +50,9 @@ class FirstFit:
 
 def seconds_to_first_fit(model, **environment):
     """Return how long a new process takes to fit."""
+    name, n_features = (*model.split(), "2")[:2]
     printed = subprocess.run(
-        [sys.executable, "-c", FIRST_FIT, model],
+        [sys.executable, "-c", FIRST_FIT, name, n_features],
         env={**os.environ, **environment},
         check=True,
         capture_output=True,

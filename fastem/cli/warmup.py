@@ -44,7 +44,7 @@ def warmup(covariance_types, dtypes, models):
         build()
         seconds = time.perf_counter() - started
         # Unlike click.echo, print stays clear of the progress bar below it.
-        print(f"{name:<31} {seconds:6.2f} s")
+        print(f"{name:<33} {seconds:6.2f} s")
     click.echo(f"kept in {_kernel_folder() or 'memory only, and lost now'}")
 
 
