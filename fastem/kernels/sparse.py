@@ -142,7 +142,7 @@ def accumulate_tiles(add_tile, centers, responsibilities, scratch, slots, slot):
     for k in range(centers.shape[0]):
         r = responsibilities[k * STRIDE : k * STRIDE + LANES]
         weight = lane_sum(r, LANES)
-        if weight > 0:
+        if weight != 0:
             slots.weight[slot, k] += weight
             first, second = slots.first[slot, k], slots.second[slot, k]
             add_tile(centers[k], r, scratch, first, second)
