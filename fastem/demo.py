@@ -76,7 +76,7 @@ def segment_photograph(output, n_components, seed, downscale, *, with_peer):
 
     with console.status("compiling or loading kernels"):
         kernels = prepare_kernels(
-            partial(fastem.warmup, covariance_types=("full",), dtypes=("float64",))
+            partial(fastem.warmup, ["full"], ["float64"], n_features=X.shape[1])
         )
     with console.status("seeding with k-means"):
         start = seed_mixture(X, n_components, seed)

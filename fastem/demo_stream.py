@@ -104,7 +104,7 @@ def fit_larger_than_memory(output, folder, n_rows, n_components, seed):
         )
         with console.status("compiling or loading kernels"):
             kernels = prepare_kernels(
-                partial(fastem.warmup, covariance_types=("full",), dtypes=("float32",))
+                partial(fastem.warmup, ["full"], ["float32"], n_features=N_FEATURES)
             )
         columns = TextColumn("{task.description}"), BarColumn(), "{task.fields[status]}"
         with Progress(*columns, console=console) as progress:

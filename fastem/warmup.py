@@ -30,7 +30,12 @@ _DISCRETE = {
 MODELS = (MIXTURE, *_CONTINUOUS, *_DISCRETE)
 
 
-def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
+def warmup(
+    covariance_types=tuple(FAMILIES),
+    dtypes=DTYPES,
+    models=(MIXTURE,),
+    n_features=None,
+):
     """Compile kernels, or load them from the disk cache.
 
     Parameters
@@ -41,6 +46,9 @@ def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
     models : sequence of str
         Names of fastem's classes. Mixtures alone by default, and k-means with them;
         chains take up to a minute, once for all hidden Markov models.
+    n_features : int, optional
+        How many the data have. Without it, kernels of few features and of many, which
+        are others for some covariance types, are both compiled.
 
     Raises
     ------
@@ -52,11 +60,16 @@ def warmup(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
     >>> import fastem
     >>> fastem.warmup(covariance_types=["diag"], dtypes=["float64"])
     """
-    for _, build in warmup_steps(covariance_types, dtypes, models):
+    for _, build in warmup_steps(covariance_types, dtypes, models, n_features):
         build()
 
 
-def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTURE,)):
+def warmup_steps(
+    covariance_types=tuple(FAMILIES),
+    dtypes=DTYPES,
+    models=(MIXTURE,),
+    n_features=None,
+):
     """Return (name, build) pairs, one a kernel, for a caller that shows progress."""
     _check(covariance_types, tuple(FAMILIES), "covariance_types")
     dtypes = [np.dtype(dtype).name for dtype in dtypes]
@@ -65,16 +78,18 @@ def warmup_steps(covariance_types=tuple(FAMILIES), dtypes=DTYPES, models=(MIXTUR
     steps = {}
     for dtype in dtypes:
         if MIXTURE in models:
-            steps |= _kmeans_steps(dtype) | _mixture_steps(covariance_types, dtype)
+            steps |= _kmeans_steps(dtype)
+            steps |= _mixture_steps(covariance_types, dtype, n_features)
         for model in _CONTINUOUS:
             if model in models:
                 # Starts are sought among rows in float64.
                 steps |= _kmeans_steps("float64")
                 for kind in covariance_types:
-                    steps |= _emission_steps(_CONTINUOUS[model][kind], dtype)
+                    family = _CONTINUOUS[model][kind]
+                    steps |= _emission_steps(family, dtype, n_features)
     for model, family in _DISCRETE.items():
         if model in models:
-            steps |= _emission_steps(family, "int64")
+            steps |= _emission_steps(family, "int64", n_features)
     if set(models) - {MIXTURE}:
         steps |= _chain_steps()
     return list(steps.items())
@@ -87,28 +102,32 @@ def _kmeans_steps(dtype):
     }
 
 
-def _mixture_steps(covariance_types, dtype):
+def _mixture_steps(covariance_types, dtype, n_features):
     return {
         f"{kind} {make.__name__.removeprefix('make_')} {dtype}{size}": partial(
-            make, FAMILIES[kind], n_features, dtype
+            make, FAMILIES[kind], example, dtype
         )
         for kind in covariance_types
         for make in (make_e_step, make_posterior)
-        for size, n_features in _sizes(FAMILIES[kind])
+        for size, example in _sizes(FAMILIES[kind], n_features)
     }
 
 
-def _emission_steps(family, dtype):
+def _emission_steps(family, dtype, n_features):
     return {f"rows {dtype}": partial(make_rows, dtype)} | {
-        f"{family.name} emissions{size}": partial(make_emissions, family, n_features)
-        for size, n_features in _sizes(family)
+        f"{family.name} emissions{size}": partial(make_emissions, family, example)
+        for size, example in _sizes(family, n_features)
     }
 
 
-def _sizes(family):
+def _sizes(family, n_features):
     """Return what tells apart the kernels of rows of few and of many features."""
     sizes = [("", 1), (" wide", WIDE_MIN_FEATURES)]
-    return sizes[: 1 if family.wide is None else 2]
+    if family.wide is None:
+        return sizes[:1]
+    if n_features is None:
+        return sizes
+    return sizes[1:] if n_features >= WIDE_MIN_FEATURES else sizes[:1]
 
 
 def _chain_steps():

@@ -13,6 +13,8 @@ import fastem.cli
 import fastem.demo
 import fastem.demo_chain
 from fastem.cli import main
+from fastem.families.family import WIDE_MIN_FEATURES
+from fastem.warmup import warmup_steps
 
 SMALL = ("--downscale", "8", "--components", "3")
 SHORT = ("--states", "3", "--starts", "2")
@@ -200,3 +202,19 @@ def test_unknown_covariance_type_is_refused():
     result = run("warmup", "--covariance-type", "banded")
     assert result.exit_code == 2
     assert "'full', 'tied', 'diag', 'spherical'" in result.output
+
+
+def test_warmup_steps_of_a_number_of_features():
+    narrow, wide, both = (
+        dict(warmup_steps(["full", "tied"], ["float64"], n_features=n))
+        for n in (WIDE_MIN_FEATURES - 1, WIDE_MIN_FEATURES, None)
+    )
+    assert narrow.keys() | wide.keys() == both.keys()
+    assert both.keys() - narrow.keys() == {
+        "full e_step float64 wide",
+        "full posterior float64 wide",
+    }
+    assert both.keys() - wide.keys() == {
+        "full e_step float64",
+        "full posterior float64",
+    }
