@@ -122,12 +122,11 @@ def _emission_steps(family, dtype, n_features):
 
 def _sizes(family, n_features):
     """Return what tells apart the kernels of rows of few and of many features."""
-    sizes = [("", 1), (" wide", WIDE_MIN_FEATURES)]
-    if family.wide is None:
-        return sizes[:1]
-    if n_features is None:
-        return sizes
-    return sizes[1:] if n_features >= WIDE_MIN_FEATURES else sizes[:1]
+    examples = (1, WIDE_MIN_FEATURES) if n_features is None else (n_features,)
+    sizes = {
+        " wide" if family.tile_functions(n) is family.wide else "": n for n in examples
+    }
+    return sizes.items()
 
 
 def _chain_steps():
