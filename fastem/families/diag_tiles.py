@@ -33,9 +33,11 @@ from fastem.kernels.tiles import (
 )
 from fastem.kernels.upright import (
     add_moments_of_rows,
-    copy_upright,
     note_place,
+    note_rows,
     set_norms_of_pairs,
+    turn,
+    turn_leading,
 )
 
 # With fewer features, the whole density costs little more than its bound (measured at
@@ -77,7 +79,7 @@ def _allocate(tile_params):
 def _load(X, start, stop, tile_params, scratch):
     """Fetch a tile of rows in tile coordinates.
 
-    A whole tile of contiguous rows stays where it is until ``_turn`` is asked for it.
+    A whole tile of contiguous rows stays where it is until ``turn`` is asked for it.
     Others are turned at once.
     """
     origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
@@ -88,36 +90,10 @@ def _load(X, start, stop, tile_params, scratch):
         load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
 
 
-@tile_function
-def _load_wide(X, start, stop, tile_params, scratch):
-    """As ``_load``, but others are copied, as lanes may be worked alone."""
-    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
-    scratch.bounds.ahead[0] = address_of_rows(X, stop)
-    note_place(X, start, stop, origin, inverse_scale, scratch)
-    scratch.turned[0] = False
-    if scratch.place[0] == 0:
-        copy_upright(X, start, stop, origin, inverse_scale, scratch)
-
-
-@tile_subroutine
-def _turn(scratch):
-    """See that the tile holds the rows."""
-    if not scratch.turned[0]:
-        _turn_leading(scratch.origin.size, scratch, scratch.tile)
-        scratch.turned[0] = True
-
-
-@tile_subroutine
-def _turn_leading(n, scratch, tile):
-    origin, inverse_scale = scratch.origin[:n], scratch.inverse_scale[:n]
-    rows = at_address(scratch.place[0], scratch.copy)
-    load_tile(rows, 0, LANES, origin, inverse_scale, tile)
-
-
 @tile_subroutine
 def _log_density(tile_params, scratch, out):
     """Set the joint log density of each component and lane, less ``log_offset``."""
-    _turn(scratch)
+    turn(scratch)
     set_scaled_norms(
         tile_params.log_norm,
         tile_params.whitening,
@@ -142,7 +118,7 @@ def _copy_leading(n, tile_params, bounds):
 
 @tile_function
 def _load_leading(n, tile_params, scratch):
-    _turn_leading(n, scratch, scratch.bounds.tile)
+    turn_leading(n, scratch, scratch.bounds.tile)
 
 
 @tile_subroutine
@@ -152,7 +128,7 @@ def _guess(tile_params, scratch):
     if bounds.n_pooled[0] == 0:
         _copy_pooled(tile_params, bounds)
         bounds.n_pooled[0] = GUESSED_FEATURES
-    _turn_leading(GUESSED_FEATURES, scratch, bounds.tile)
+    turn_leading(GUESSED_FEATURES, scratch, bounds.tile)
     for lane in range(0, LANES, block_lanes(bounds.tile, WIDE)):
         set_best_product(
             bounds.pooled, bounds.offset, bounds.tile, bounds.likely, None, lane
@@ -285,7 +261,7 @@ def _sole(tile_params, scratch, out, largest, best):
 
 @tile_function
 def _add_tile(center, r, scratch, first, second):
-    _turn(scratch)
+    turn(scratch)
     n_fours = center.size // 4 * 4
     for i in range(0, n_fours, 4):
         _add_four_features(i, center, r, scratch.tile, first, second)
@@ -402,7 +378,7 @@ NARROW_TILES = TileFunctions(
 )
 WIDE_TILES = TileFunctions(
     _allocate,
-    _load_wide,
+    note_rows,
     _log_density,
     _joint_log_density,
     _accumulate_wide,

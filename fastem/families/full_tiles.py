@@ -32,13 +32,13 @@ from fastem.kernels.sparse import (
     add_root_outer_of_tile,
     flush_outer,
 )
-from fastem.kernels.tiles import LANES, STRIDE, at_address, fill_rows
+from fastem.kernels.tiles import LANES, STRIDE, at_address, fill_rows, prefetch
 from fastem.kernels.triangles import (
     add_deviations_of_rows,
     add_lower_outer_of_rows,
     subtract_norms_of_rows,
 )
-from fastem.kernels.upright import copy_upright, note_place
+from fastem.kernels.upright import note_rows, turn, turn_leading
 
 # With fewer features, gathering the lanes that count costs more than it saves.
 GATHER_MIN_FEATURES = 8
@@ -60,7 +60,8 @@ class WideFullScratch(NamedTuple):
     """Working memory of one part of rows of many features."""
 
     tile: np.ndarray
-    place: np.ndarray  # (1,): where its rows lie upright, or zero: in the copy
+    turned: np.ndarray  # (1,): whether the rows are in the tile
+    place: np.ndarray  # (1,): where they lie upright, or zero: in the copy
     copy: np.ndarray  # (LANES, D)
     origin: np.ndarray  # (D,): what takes upright rows to tile coordinates
     inverse_scale: np.ndarray  # (D,)
@@ -100,6 +101,7 @@ def _allocate_wide(tile_params):
                 pending[k, n * width + i] = 0
     return WideFullScratch(
         zeros_from(n_features * STRIDE, size * STRIDE, dtype),
+        zeros(1, np.bool_),
         zeros(1, np.int64),
         empty((LANES, n_features), dtype),
         zeros(n_features, dtype),
@@ -112,16 +114,6 @@ def _allocate_wide(tile_params):
         empty(LANES, dtype),
         allocate_bounds(tile_params),
     )
-
-
-@tile_function
-def _load_wide(X, start, stop, tile_params, scratch):
-    """Fetch a tile of rows, and see that they lie upright."""
-    load(X, start, stop, tile_params, scratch)
-    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
-    note_place(X, start, stop, origin, inverse_scale, scratch)
-    if scratch.place[0] == 0:
-        copy_upright(X, start, stop, origin, inverse_scale, scratch)
 
 
 @tile_subroutine
@@ -137,6 +129,12 @@ def _log_density(tile_params, scratch, out):
             scratch.tile,
             out[k * STRIDE : k * STRIDE + LANES],
         )
+
+
+@tile_subroutine
+def _log_density_wide(tile_params, scratch, out):
+    turn(scratch)
+    _log_density(tile_params, scratch, out)
 
 
 @tile_function
@@ -161,22 +159,26 @@ def _copy_leading(n, tile_params, bounds):
 
 @tile_function
 def _load_leading(n, tile_params, scratch):
-    for i in range(n):
-        x = scratch.tile[i * STRIDE : i * STRIDE + LANES]
-        row = scratch.bounds.tile[i * STRIDE : i * STRIDE + LANES]
-        for b in range(LANES):
-            row[b] = x[b]
+    turn_leading(n, scratch, scratch.bounds.tile)
 
 
 @tile_function
 def _bound(n, tile_params, bounds):
-    for k in range(tile_params.log_norm.size):
+    """Set bounds, while the rows of the next tile are on their way from memory."""
+    n_components, n_features = tile_params.centers.shape
+    address, n_bytes = bounds.ahead[0], 0
+    if address != 0:
+        total = LANES * n_features * tile_params.centers.itemsize
+        n_bytes = total // n_components + 1
+    for k in range(n_components):
+        prefetch(address, address + n_bytes)
+        address += n_bytes
         p = bounds.bound[k * STRIDE : k * STRIDE + LANES]
         for b in range(LANES):
             p[b] = bounds.log_norm[k]
         subtract_lower_norm(bounds.whitening[k], bounds.shift[k], n, bounds.tile, p)
     largest, second, best = bounds.least, bounds.second, bounds.likely
-    set_best(bounds.bound, tile_params.log_norm.size, largest, second, best, WIDE)
+    set_best(bounds.bound, n_components, largest, second, best, WIDE)
 
 
 @tile_subroutine
@@ -212,7 +214,7 @@ def _joint_log_density(tile_params, scratch, out):
         _load_leading,
         _bound,
         _finish,
-        _log_density,
+        _log_density_wide,
         tile_params,
         scratch,
         out,
@@ -226,7 +228,7 @@ def _likeliest_wide(tile_params, scratch, out, largest, best):
         _load_leading,
         _bound,
         _finish,
-        _log_density,
+        _log_density_wide,
         tile_params,
         scratch,
         out,
@@ -253,7 +255,7 @@ def _accumulate(tile_params, scratch, responsibilities, slots, slot):
 @tile_function
 def _accumulate_wide(tile_params, scratch, responsibilities, slots, slot):
     accumulate_components(
-        add_root_outer_of_tile,
+        _add_turned,
         _add_upright,
         GATHER_MIN_FEATURES,
         tile_params.centers,
@@ -262,6 +264,12 @@ def _accumulate_wide(tile_params, scratch, responsibilities, slots, slot):
         slots,
         slot,
     )
+
+
+@tile_function
+def _add_turned(center, r, scratch, first, second):
+    turn(scratch)
+    add_root_outer_of_tile(center, r, scratch, first, second)
 
 
 @tile_function
@@ -313,8 +321,8 @@ NARROW_TILES = TileFunctions(
 )
 WIDE_TILES = TileFunctions(
     _allocate_wide,
-    _load_wide,
-    _log_density,
+    note_rows,
+    _log_density_wide,
     _joint_log_density,
     _accumulate_wide,
     _flush_wide,

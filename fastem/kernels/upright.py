@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from fastem.compile import SUBROUTINE_OPTIONS, tile_function
+from fastem.compile import SUBROUTINE_OPTIONS, tile_function, tile_subroutine
 from fastem.kernels.entries import (
     ABREAST,
     Entries,
@@ -30,7 +30,9 @@ from fastem.kernels.tiles import (
     LANES,
     STRIDE,
     address_of_rows,
+    at_address,
     load_rows,
+    load_tile,
     prefetch_line,
     to_tile,
 )
@@ -57,6 +59,36 @@ def copy_upright(X, start, stop, origin, inverse_scale, scratch):
     load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
     for i in range(origin.size):
         scratch.origin[i], scratch.inverse_scale[i] = 0, 1
+
+
+@tile_function
+def note_rows(X, start, stop, tile_params, scratch):
+    """Note where a tile of rows lies, and the next; copy rows of which no place is.
+
+    They stay upright until :func:`turn` is asked for them.
+    """
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
+    scratch.bounds.ahead[0] = address_of_rows(X, stop)
+    note_place(X, start, stop, origin, inverse_scale, scratch)
+    scratch.turned[0] = False
+    if scratch.place[0] == 0:
+        copy_upright(X, start, stop, origin, inverse_scale, scratch)
+
+
+@tile_subroutine
+def turn(scratch):
+    """See that the tile holds the rows."""
+    if not scratch.turned[0]:
+        turn_leading(scratch.origin.size, scratch, scratch.tile)
+        scratch.turned[0] = True
+
+
+@tile_subroutine
+def turn_leading(n, scratch, tile):
+    """Load a tile with the first n features of the rows."""
+    origin, inverse_scale = scratch.origin[:n], scratch.inverse_scale[:n]
+    rows = at_address(scratch.place[0], scratch.copy)
+    load_tile(rows, 0, LANES, origin, inverse_scale, tile)
 
 
 def set_norms_of_pairs(
