@@ -153,7 +153,7 @@ def test_interrupt_ends_with_one_line(output, monkeypatch, demo):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the command would compile, as (covariance types, dtypes, models)."""
+    """What the command would compile, as (covariance types, dtypes, models, D)."""
     asked = []
 
     def steps(*items):
@@ -176,9 +176,10 @@ def test_warmup_takes_several_of_each(asked):
     result = run(
         *("warmup", "--covariance-type", "diag", "--covariance-type", "full"),
         *("--dtype", "float32", "--model", "GMMHMM", "--model", "PoissonHMM"),
+        *("--features", "8"),
     )
     assert result.exit_code == 0, result.output
-    assert asked == [(("diag", "full"), ("float32",), ("GMMHMM", "PoissonHMM"))]
+    assert asked == [(("diag", "full"), ("float32",), ("GMMHMM", "PoissonHMM"), 8)]
     assert "a kernel" in result.output
 
 
@@ -189,6 +190,7 @@ def test_warmup_compiles_everything_of_mixtures_by_default(asked):
             ("full", "tied", "diag", "spherical"),
             ("float64", "float32"),
             ("GaussianMixture",),
+            None,
         ),
     ]
 

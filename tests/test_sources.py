@@ -553,6 +553,13 @@ def test_a_file_that_changes_is_named(store, tmp_path):
     assert open_source(path).fingerprint() != before
 
 
+def test_a_npy_file_that_ends_early_is_named(tmp_path):
+    path = npy(rows(), tmp_path / "x.npy")
+    os.truncate(path, os.path.getsize(path) - 1)
+    with pytest.raises(ValueError, match=f"{path} .* ends before the last of the rows"):
+        open_source(path)
+
+
 def test_a_npy_file_that_ends_while_it_is_read_is_named(tmp_path):
     path = npy(rows(), tmp_path / "x.npy")
     every = open_source(path, block_rows=100).blocks()

@@ -37,9 +37,16 @@ from fastem.warmup import DTYPES, MIXTURE, MODELS, warmup_steps
     show_default=True,
     help="Compile for this model only; may be repeated.",
 )
-def warmup(covariance_types, dtypes, models):
+@click.option(
+    "--features",
+    "n_features",
+    type=click.IntRange(min=1),
+    help="Leave out what rows of so many features do not need.",
+)
+def warmup(covariance_types, dtypes, models, n_features):
     """Compile the kernels now, so that no first fit has to wait for them."""
-    for name, build in _progress(warmup_steps(covariance_types, dtypes, models)):
+    steps = warmup_steps(covariance_types, dtypes, models, n_features)
+    for name, build in _progress(steps):
         started = time.perf_counter()
         build()
         seconds = time.perf_counter() - started

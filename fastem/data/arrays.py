@@ -55,7 +55,10 @@ def _npy_file(path):
     try:
         rows = np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
-        raise ValueError(f"cannot read {path} as a .npy file: {error}") from error
+        reason = error
+        if "greater than file size" in str(error):
+            reason = "it ends before the last of the rows that its header names"
+        raise ValueError(f"cannot read {path} as a .npy file: {reason}") from error
     _check_matrix(rows, str(path))
     return _NpyFile(path, rows.shape, rows.dtype, rows.offset, rows.flags.fnc)
 
