@@ -6,6 +6,7 @@ import numpy as np
 
 from fastem.compile import allocating_function, tile_function, tile_subroutine
 from fastem.families.family import TileFunctions
+from fastem.families.gaussian import load
 from fastem.kernels.guessing import set_likeliest_by_guess, set_sole
 from fastem.kernels.lanes import WIDE
 from fastem.kernels.memory import empty, zeros, zeros_from
@@ -27,9 +28,7 @@ from fastem.kernels.sparse import accumulate_components, accumulate_tiles
 from fastem.kernels.tiles import (
     LANES,
     STRIDE,
-    address_of_rows,
     at_address,
-    load_tile,
 )
 from fastem.kernels.upright import (
     add_moments_of_rows,
@@ -82,12 +81,10 @@ def _load(X, start, stop, tile_params, scratch):
     A whole tile of contiguous rows stays where it is until ``turn`` is asked for it.
     Others are turned at once.
     """
-    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
-    scratch.bounds.ahead[0] = address_of_rows(X, stop)
-    note_place(X, start, stop, origin, inverse_scale, scratch)
+    note_place(X, start, stop, tile_params, scratch)
     scratch.turned[0] = scratch.place[0] == 0
     if scratch.turned[0]:
-        load_tile(X, start, stop, origin, inverse_scale, scratch.tile)
+        load(X, start, stop, tile_params, scratch)
 
 
 @tile_subroutine

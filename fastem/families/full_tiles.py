@@ -166,10 +166,9 @@ def _load_leading(n, tile_params, scratch):
 def _bound(n, tile_params, bounds):
     """Set bounds, while the rows of the next tile are on their way from memory."""
     n_components, n_features = tile_params.centers.shape
-    address, n_bytes = bounds.ahead[0], 0
-    if address != 0:
-        total = LANES * n_features * tile_params.centers.itemsize
-        n_bytes = total // n_components + 1
+    total = LANES * n_features * tile_params.centers.itemsize
+    address = bounds.ahead[0]
+    n_bytes = total // n_components + 1 if address != 0 else 0
     for k in range(n_components):
         prefetch(address, address + n_bytes)
         address += n_bytes

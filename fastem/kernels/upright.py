@@ -42,11 +42,13 @@ LINE_BYTES = 64
 
 
 @tile_function
-def note_place(X, start, stop, origin, inverse_scale, scratch):
+def note_place(X, start, stop, tile_params, scratch):
     """Note where a whole tile of contiguous rows lies, or zero for other rows.
 
-    With it goes what takes them to tile coordinates.
+    With it goes what takes them to tile coordinates, and where the next tile lies.
     """
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
+    scratch.bounds.ahead[0] = address_of_rows(X, stop)
     as_they_are = stop - start == LANES and X.itemsize == scratch.copy.itemsize
     scratch.place[0] = address_of_rows(X, start) if as_they_are else 0
     for i in range(origin.size):
@@ -54,8 +56,9 @@ def note_place(X, start, stop, origin, inverse_scale, scratch):
 
 
 @tile_function
-def copy_upright(X, start, stop, origin, inverse_scale, scratch):
+def copy_upright(X, start, stop, tile_params, scratch):
     """Copy rows of which no place was noted, in tile coordinates."""
+    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
     load_rows(X, start, stop, origin, inverse_scale, scratch.copy)
     for i in range(origin.size):
         scratch.origin[i], scratch.inverse_scale[i] = 0, 1
@@ -63,16 +66,14 @@ def copy_upright(X, start, stop, origin, inverse_scale, scratch):
 
 @tile_function
 def note_rows(X, start, stop, tile_params, scratch):
-    """Note where a tile of rows lies, and the next; copy rows of which no place is.
+    """Note where a tile of rows lies; copy rows of which no place is noted.
 
     They stay upright until :func:`turn` is asked for them.
     """
-    origin, inverse_scale = tile_params.origin, tile_params.inverse_scale
-    scratch.bounds.ahead[0] = address_of_rows(X, stop)
-    note_place(X, start, stop, origin, inverse_scale, scratch)
+    note_place(X, start, stop, tile_params, scratch)
     scratch.turned[0] = False
     if scratch.place[0] == 0:
-        copy_upright(X, start, stop, origin, inverse_scale, scratch)
+        copy_upright(X, start, stop, tile_params, scratch)
 
 
 @tile_subroutine
